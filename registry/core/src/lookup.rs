@@ -29,7 +29,10 @@ impl RecordBuf {
     /// A buffer that holds nothing yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { bytes: [0; RECORD_MAX + 1], len: 0 }
+        Self {
+            bytes: [0; RECORD_MAX + 1],
+            len: 0,
+        }
     }
 
     /// Reads the record of the machine `name`.
@@ -87,7 +90,10 @@ struct Path {
 
 impl Path {
     fn of(text: fmt::Arguments<'_>) -> Self {
-        let mut path = Self { bytes: [0; 128], len: 0 };
+        let mut path = Self {
+            bytes: [0; 128],
+            len: 0,
+        };
         // The longest is a directory, a name of 64 bytes and a NUL.
         let _ = path.write_fmt(text);
         path
@@ -101,7 +107,10 @@ impl Write for Path {
         if end >= self.bytes.len() {
             return Err(fmt::Error);
         }
-        self.bytes.get_mut(self.len..end).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
+        self.bytes
+            .get_mut(self.len..end)
+            .ok_or(fmt::Error)?
+            .copy_from_slice(text.as_bytes());
         self.len = end;
         Ok(())
     }

@@ -62,7 +62,10 @@ impl MachineName {
                 _ => {}
             }
         }
-        Ok(Self { bytes, len: text.len() as u8 })
+        Ok(Self {
+            bytes,
+            len: text.len() as u8,
+        })
     }
 
     /// Takes the name of a query, which may end with the dot of a fully
@@ -77,7 +80,9 @@ impl MachineName {
     /// The name as bytes, all of them ASCII.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..usize::from(self.len)).unwrap_or(&self.bytes)
+        self.bytes
+            .get(..usize::from(self.len))
+            .unwrap_or(&self.bytes)
     }
 
     /// The name as text.
@@ -159,7 +164,15 @@ mod tests {
 
     #[test]
     fn host_names_are_names() {
-        for text in ["a", "web", "web-1", "db.example", "1", "xn--bcher-kva", &"a".repeat(63)] {
+        for text in [
+            "a",
+            "web",
+            "web-1",
+            "db.example",
+            "1",
+            "xn--bcher-kva",
+            &"a".repeat(63),
+        ] {
             assert_eq!(MachineName::parse(text.as_bytes()).unwrap().as_str(), text);
         }
     }

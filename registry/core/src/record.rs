@@ -92,13 +92,17 @@ impl<'a> Record<'a> {
         if bytes.len() > RECORD_MAX {
             return Err(RecordError::TooLong);
         }
-        let body = bytes.strip_suffix(b"\nEND=1\n").ok_or(RecordError::Truncated)?;
+        let body = bytes
+            .strip_suffix(b"\nEND=1\n")
+            .ok_or(RecordError::Truncated)?;
         if value_of(body, key::VERSION) != Some(VERSION.as_bytes()) {
             return Err(RecordError::BadVersion);
         }
         let name = value_of(body, key::NAME).ok_or(RecordError::Malformed)?;
-        let record =
-            Self { body, name: MachineName::parse(name).map_err(|_| RecordError::Malformed)? };
+        let record = Self {
+            body,
+            name: MachineName::parse(name).map_err(|_| RecordError::Malformed)?,
+        };
         let mut addresses = 0;
         for line in lines(body) {
             let (key, value) = split(line).ok_or(RecordError::Malformed)?;
@@ -174,7 +178,10 @@ fn split(line: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 fn value_of<'a>(body: &'a [u8], key: &str) -> Option<&'a [u8]> {
-    lines(body).filter_map(split).find(|(k, _)| *k == key.as_bytes()).map(|(_, value)| value)
+    lines(body)
+        .filter_map(split)
+        .find(|(k, _)| *k == key.as_bytes())
+        .map(|(_, value)| value)
 }
 
 #[cfg(test)]
@@ -211,15 +218,32 @@ mod tests {
             (&[b'x'; RECORD_MAX + 1], RecordError::TooLong),
             (b"VERSION=2\nNAME=web\nEND=1\n", RecordError::BadVersion),
             (b"VERSION=1\nNAME=../x\nEND=1\n", RecordError::Malformed),
-            (b"VERSION=1\nNAME=web\nnonsense\nEND=1\n", RecordError::Malformed),
-            (b"VERSION=1\nNAME=web\nADDRESS=192.0.2\nEND=1\n", RecordError::Malformed),
-            (b"VERSION=1\nNAME=web\nID=\0\nEND=1\n", RecordError::Malformed),
+            (
+                b"VERSION=1\nNAME=web\nnonsense\nEND=1\n",
+                RecordError::Malformed,
+            ),
+            (
+                b"VERSION=1\nNAME=web\nADDRESS=192.0.2\nEND=1\n",
+                RecordError::Malformed,
+            ),
+            (
+                b"VERSION=1\nNAME=web\nID=\0\nEND=1\n",
+                RecordError::Malformed,
+            ),
         ];
         for (bytes, error) in cases {
             assert_eq!(Record::parse(bytes).unwrap_err(), error);
         }
-        let many = ["VERSION=1\nNAME=web\n", &"ADDRESS=192.0.2.2\n".repeat(33), "END=1\n"].concat();
-        assert_eq!(Record::parse(many.as_bytes()).unwrap_err(), RecordError::Malformed);
+        let many = [
+            "VERSION=1\nNAME=web\n",
+            &"ADDRESS=192.0.2.2\n".repeat(33),
+            "END=1\n",
+        ]
+        .concat();
+        assert_eq!(
+            Record::parse(many.as_bytes()).unwrap_err(),
+            RecordError::Malformed
+        );
     }
 
     proptest! {

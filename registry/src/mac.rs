@@ -1,0 +1,87 @@
+//! MAC addresses of a machine's link: a keyed hash of host and machine, so that
+//! they are the same at every start and differ between hosts.
+
+use std::fmt;
+use std::hash::Hasher;
+
+use siphasher::sip::SipHasher24;
+
+use crate::{HostId, MachineName};
+
+/// An Ethernet address.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mac(pub [u8; 6]);
+
+/// Which end of a link an address is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The host's end.
+    Host,
+    /// The container's end, `host0`.
+    Container,
+}
+
+impl Side {
+    fn key(self) -> (u64, u64) {
+        match self {
+            Self::Host => (0x7273_7061_776e_2d6d, 0x6163_2d68_6f73_7401),
+            Self::Container => (0x7273_7061_776e_2d6d, 0x6163_2d68_6f73_7430),
+        }
+    }
+}
+
+impl Mac {
+    /// The address of the machine's link on one side; `index` tells several links
+    /// of one machine apart, the main one being 0.
+    ///
+    /// The local bit is set and the group bit is clear (IEEE 802, 8.2.2).
+    #[must_use]
+    pub fn of_machine(host: &HostId, machine: &MachineName, side: Side, index: u64) -> Self {
+        let (k0, k1) = side.key();
+        let mut hasher = SipHasher24::new_with_keys(k0, k1);
+        hasher.write(host.as_bytes());
+        hasher.write(machine.as_bytes());
+        hasher.write(&index.to_le_bytes());
+        let [a, b, c, d, e, f, ..] = hasher.finish().to_le_bytes();
+        Self([a & 0xfe | 0x02, b, c, d, e, f])
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl fmt::Debug for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_local_unicast_stable_and_apart() {
+        let host = HostId::from_bytes([7; 16]);
+        let web: MachineName = "web".parse().unwrap();
+        let db: MachineName = "db".parse().unwrap();
+        let mac = |machine, side, index| Mac::of_machine(&host, machine, side, index);
+        let all = [
+            mac(&web, Side::Host, 0),
+            mac(&web, Side::Container, 0),
+            mac(&web, Side::Container, 1),
+            mac(&db, Side::Host, 0),
+            mac(&db, Side::Container, 0),
+            Mac::of_machine(&HostId::from_bytes([8; 16]), &web, Side::Host, 0),
+        ];
+        for (i, one) in all.iter().enumerate() {
+            assert_eq!(one.0[0] & 3, 2, "{one} is not a local unicast address");
+            assert!(all[i + 1..].iter().all(|other| other != one));
+        }
+        assert_eq!(mac(&web, Side::Host, 0), all[0]);
+    }
+}
