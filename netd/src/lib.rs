@@ -1,1 +1,4 @@
 //! Being built.
+
+pub mod dhcp;
+pub mod packet_socket;

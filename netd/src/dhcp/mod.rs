@@ -1,0 +1,16 @@
+//! DHCPv4: how containers hear again over the wire what netd has already set
+//! inside them, and how machines behind them get addresses.
+//!
+//! [`server`] is the server: a state machine without I/O and the task that runs
+//! it on a link's packet socket.
+
+mod mac;
+pub mod server;
+
+pub use mac::MacAddr;
+
+/// The port that servers listen on (RFC 2131, section 4.1).
+pub const SERVER_PORT: u16 = 67;
+
+/// The port that clients listen on (RFC 2131, section 4.1).
+pub const CLIENT_PORT: u16 = 68;

@@ -1,0 +1,375 @@
+//! Reading clients' messages and writing the server's.
+//!
+//! Messages are written with `dhcproto`. They are not read with it: its decoder
+//! stops at the first option that it dislikes (a host name that is not UTF-8
+//! would hide the requested address behind it), knows no overloaded fields, and
+//! has assertions about lengths that the sender chooses.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use dhcproto::error::EncodeError;
+use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, Opcode, OptionCode};
+use dhcproto::{Encodable, v4};
+
+use crate::dhcp::MacAddr;
+
+/// The fixed fields and the cookie: what stands before the first option.
+const HEADER_LEN: usize = 240;
+/// The shortest message that old clients and relays take (RFC 1542, section 2.1).
+const SHORTEST_REPLY: usize = 300;
+/// The IPv4 datagram that every client must accept (RFC 2132, section 9.10).
+const SMALLEST_LIMIT: u16 = 576;
+/// The IPv4 and UDP headers, which a client's limit may or may not count.
+const IP_UDP_LEN: usize = 28;
+/// The longest client identifier: what one option holds.
+const CLIENT_ID_MAX: usize = 255;
+/// The longest host name that is kept, for show.
+const HOSTNAME_MAX: usize = 64;
+
+const BOOTREQUEST: u8 = 1;
+const ETHERNET: u8 = 1;
+const COOKIE: [u8; 4] = [99, 130, 83, 99];
+
+/// Options that the server reads.
+mod code {
+    pub(super) const PAD: u8 = 0;
+    pub(super) const HOSTNAME: u8 = 12;
+    pub(super) const REQUESTED_ADDRESS: u8 = 50;
+    pub(super) const LEASE_TIME: u8 = 51;
+    pub(super) const OVERLOAD: u8 = 52;
+    pub(super) const MESSAGE_TYPE: u8 = 53;
+    pub(super) const SERVER_ID: u8 = 54;
+    pub(super) const PARAMETERS: u8 = 55;
+    pub(super) const MAX_SIZE: u8 = 57;
+    pub(super) const CLIENT_ID: u8 = 61;
+    pub(super) const RAPID_COMMIT: u8 = 80;
+    pub(super) const END: u8 = 255;
+
+    pub(super) const READ: [u8; 10] = [
+        HOSTNAME,
+        REQUESTED_ADDRESS,
+        LEASE_TIME,
+        OVERLOAD,
+        MESSAGE_TYPE,
+        SERVER_ID,
+        PARAMETERS,
+        MAX_SIZE,
+        CLIENT_ID,
+        RAPID_COMMIT,
+    ];
+}
+
+/// What a client wants (RFC 2131, section 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It looks for servers.
+    Discover,
+    /// It asks for an address, or for more time with the one it has.
+    Request,
+    /// It found its new address in use by another host.
+    Decline,
+    /// It needs its address no more.
+    Release,
+    /// It has an address and asks for everything else.
+    Inform,
+}
+
+/// A client's message, as far as the server looks at it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// What the client wants.
+    pub kind: Kind,
+    /// The client's number for this exchange.
+    pub xid: u32,
+    /// Whether the client can take only broadcasts yet.
+    pub broadcast: bool,
+    /// The address that the client has and answers ARP for; 0.0.0.0 if none.
+    pub ciaddr: Ipv4Addr,
+    /// The client's Ethernet address.
+    pub chaddr: MacAddr,
+    /// The address that it asks for (option 50).
+    pub requested: Option<Ipv4Addr>,
+    /// The lease time that it asks for, in seconds (option 51).
+    pub lease_time: Option<u32>,
+    /// The server that it speaks to (option 54).
+    pub server_id: Option<Ipv4Addr>,
+    /// The options that it wants (option 55).
+    pub parameters: Option<Vec<u8>>,
+    /// The longest message that it accepts, in bytes (option 57).
+    pub max_size: Option<u16>,
+    /// Its identifier (option 61), 1 to 255 bytes.
+    pub client_id: Option<Vec<u8>>,
+    /// Whether it would take an address without a second exchange (option 80).
+    pub rapid_commit: bool,
+    /// What it calls itself (option 12), if that can be a host name. For show
+    /// only: names come from the registry.
+    pub hostname: Option<String>,
+}
+
+/// Why a datagram is no message for this server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PacketError {
+    /// Shorter than the fixed fields.
+    #[error("the datagram is too short for a DHCP message")]
+    Short,
+    /// A reply, or neither a request nor a reply.
+    #[error("the message is not from a client")]
+    NotARequest,
+    /// A hardware type or address length other than Ethernet's.
+    #[error("the client's hardware address is not an Ethernet address")]
+    NotEthernet,
+    /// The hardware address is no station's.
+    #[error("{0} cannot be the address of a client")]
+    NotAStation(MacAddr),
+    /// It came through a relay, and there is none on a container's link.
+    #[error("the message was forwarded by a relay, {0}")]
+    Relayed(Ipv4Addr),
+    /// Plain BOOTP, or something else.
+    #[error("the message is BOOTP, not DHCP")]
+    NoCookie,
+    /// An option that reaches past the end of its field.
+    #[error("an option is cut off")]
+    CutOff,
+    /// An option whose length its meaning forbids.
+    #[error("option {0} has a wrong length")]
+    WrongLength(u8),
+    /// No message type, or one that clients do not send.
+    #[error("no message type that a client sends")]
+    NoKind,
+}
+
+impl Request {
+    /// Reads a UDP payload. Never panics.
+    ///
+    /// # Errors
+    /// If it is not a whole, well-formed message of a client to this server.
+    pub fn parse(bytes: &[u8]) -> Result<Self, PacketError> {
+        let mut fields = Fields(bytes);
+        let [op, htype, hlen, _hops] = fields.take()?;
+        if op != BOOTREQUEST {
+            return Err(PacketError::NotARequest);
+        }
+        if htype != ETHERNET || hlen != 6 {
+            return Err(PacketError::NotEthernet);
+        }
+        let xid = u32::from_be_bytes(fields.take()?);
+        let [_secs_high, _secs_low, flags, _] = fields.take()?;
+        let ciaddr = Ipv4Addr::from(fields.take::<4>()?);
+        let _yiaddr = fields.take::<4>()?;
+        let _siaddr = fields.take::<4>()?;
+        let giaddr = Ipv4Addr::from(fields.take::<4>()?);
+        let chaddr = MacAddr::new(fields.take()?);
+        let _padding = fields.take::<10>()?;
+        let sname = fields.take::<64>()?;
+        let file = fields.take::<128>()?;
+        if fields.take()? != COOKIE {
+            return Err(PacketError::NoCookie);
+        }
+        if !giaddr.is_unspecified() {
+            return Err(PacketError::Relayed(giaddr));
+        }
+        if !chaddr.is_station() {
+            return Err(PacketError::NotAStation(chaddr));
+        }
+        let options = Options::parse(fields.0, &file, &sname)?;
+        Ok(Self {
+            kind: options.kind()?,
+            xid,
+            broadcast: flags & 0x80 != 0,
+            ciaddr,
+            chaddr,
+            requested: options.address(code::REQUESTED_ADDRESS)?,
+            lease_time: options.number(code::LEASE_TIME)?,
+            server_id: options.address(code::SERVER_ID)?,
+            parameters: options.get(code::PARAMETERS).map(<[u8]>::to_vec),
+            max_size: options.fixed(code::MAX_SIZE)?.map(u16::from_be_bytes),
+            client_id: options.client_id()?,
+            rapid_commit: options.get(code::RAPID_COMMIT).is_some(),
+            hostname: options.hostname(),
+        })
+    }
+
+    /// Whether the client wants option `code`: it does if it said so, or said
+    /// nothing (RFC 2132, section 9.8).
+    #[must_use]
+    pub fn wants(&self, code: OptionCode) -> bool {
+        self.parameters
+            .as_ref()
+            .is_none_or(|list| list.contains(&u8::from(code)))
+    }
+
+    /// How many bytes a reply may have, on a link with this MTU.
+    #[must_use]
+    pub fn reply_limit(&self, mtu: u16) -> usize {
+        let accepted = self.max_size.unwrap_or(SMALLEST_LIMIT).max(SMALLEST_LIMIT);
+        usize::from(accepted.min(mtu.max(SMALLEST_LIMIT))) - IP_UDP_LEN
+    }
+}
+
+/// The fixed fields not yet taken.
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], PacketError> {
+        let (field, rest) = self.0.split_first_chunk().ok_or(PacketError::Short)?;
+        self.0 = rest;
+        Ok(*field)
+    }
+}
+
+/// The options that the server reads, parts of one joined (RFC 3396, section 7).
+#[derive(Debug, Default)]
+struct Options(BTreeMap<u8, Vec<u8>>);
+
+impl Options {
+    fn parse(area: &[u8], file: &[u8], sname: &[u8]) -> Result<Self, PacketError> {
+        let mut options = Self::default();
+        options.collect(area)?;
+        // RFC 2131, section 4.1: "The options in the 'options' field MUST be
+        // interpreted first [...] The 'file' field MUST be interpreted next [...]
+        // followed by the 'sname' field."
+        let overload = options
+            .fixed::<1>(code::OVERLOAD)?
+            .map_or(0, |[value]| value);
+        if overload & 1 != 0 {
+            options.collect(file)?;
+        }
+        if overload & 2 != 0 {
+            options.collect(sname)?;
+        }
+        Ok(options)
+    }
+
+    fn collect(&mut self, mut area: &[u8]) -> Result<(), PacketError> {
+        while let Some((code, rest)) = area.split_first() {
+            match *code {
+                code::PAD => area = rest,
+                code::END => break,
+                code => {
+                    let (len, rest) = rest.split_first().ok_or(PacketError::CutOff)?;
+                    let (value, rest) = rest
+                        .split_at_checked(usize::from(*len))
+                        .ok_or(PacketError::CutOff)?;
+                    if code::READ.contains(&code) {
+                        self.0.entry(code).or_default().extend_from_slice(value);
+                    }
+                    area = rest;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn get(&self, code: u8) -> Option<&[u8]> {
+        self.0.get(&code).map(Vec::as_slice)
+    }
+
+    fn fixed<const N: usize>(&self, code: u8) -> Result<Option<[u8; N]>, PacketError> {
+        self.get(code)
+            .map(|value| value.try_into().map_err(|_| PacketError::WrongLength(code)))
+            .transpose()
+    }
+
+    fn number(&self, code: u8) -> Result<Option<u32>, PacketError> {
+        Ok(self.fixed(code)?.map(u32::from_be_bytes))
+    }
+
+    fn address(&self, code: u8) -> Result<Option<Ipv4Addr>, PacketError> {
+        let address = self.fixed::<4>(code)?.map(Ipv4Addr::from);
+        Ok(address.filter(|address| !address.is_unspecified()))
+    }
+
+    fn kind(&self) -> Result<Kind, PacketError> {
+        match self.fixed(code::MESSAGE_TYPE)?.map(|[value]| value.into()) {
+            Some(MessageType::Discover) => Ok(Kind::Discover),
+            Some(MessageType::Request) => Ok(Kind::Request),
+            Some(MessageType::Decline) => Ok(Kind::Decline),
+            Some(MessageType::Release) => Ok(Kind::Release),
+            Some(MessageType::Inform) => Ok(Kind::Inform),
+            _ => Err(PacketError::NoKind),
+        }
+    }
+
+    fn client_id(&self) -> Result<Option<Vec<u8>>, PacketError> {
+        match self.get(code::CLIENT_ID) {
+            None | Some([]) => Ok(None),
+            Some(id) if id.len() > CLIENT_ID_MAX => Err(PacketError::WrongLength(code::CLIENT_ID)),
+            Some(id) => Ok(Some(id.to_vec())),
+        }
+    }
+
+    fn hostname(&self) -> Option<String> {
+        let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+        let value = self.get(code::HOSTNAME)?;
+        // Some clients send the final NUL of a C string.
+        let name = value.strip_suffix(&[0]).unwrap_or(value);
+        if name.is_empty() || name.len() > HOSTNAME_MAX || !name.iter().all(plain) {
+            return None;
+        }
+        String::from_utf8(name.to_vec()).ok()
+    }
+}
+
+/// The fields in which replies differ.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplyHeader {
+    /// OFFER, ACK or NAK.
+    pub kind: MessageType,
+    /// The address that the client has said to have.
+    pub ciaddr: Ipv4Addr,
+    /// The address that it is given.
+    pub yiaddr: Ipv4Addr,
+}
+
+/// Writes the reply to `request`, of `limit` bytes at most. Options that come
+/// first in `options` are the last to be left out.
+///
+/// # Errors
+/// If the message cannot be encoded; with options of sane length it always can.
+pub fn encode(
+    request: &Request,
+    header: ReplyHeader,
+    options: &[DhcpOption],
+    limit: usize,
+) -> Result<Vec<u8>, EncodeError> {
+    let none = Ipv4Addr::UNSPECIFIED;
+    let chaddr = request.chaddr.octets();
+    let mut message = Message::new_with_id(
+        request.xid,
+        header.ciaddr,
+        header.yiaddr,
+        none,
+        none,
+        &chaddr,
+    );
+    let flags = Flags::default();
+    message
+        .set_opcode(Opcode::BootReply)
+        .set_flags(if request.broadcast {
+            flags.set_broadcast()
+        } else {
+            flags
+        });
+
+    let mut bytes = message.to_vec()?;
+    debug_assert_eq!(bytes.len(), HEADER_LEN);
+    bytes.extend(DhcpOption::MessageType(header.kind).to_vec()?);
+    // RFC 6842, section 3: "If the 'client identifier' option is present in a
+    // message received from a client, the server MUST return the 'client
+    // identifier' option, unaltered, in its response message."
+    if let Some(id) = &request.client_id {
+        bytes.extend(DhcpOption::ClientIdentifier(id.clone()).to_vec()?);
+    }
+    for option in options {
+        let option = option.to_vec()?;
+        if bytes.len() + option.len() < limit {
+            bytes.extend(option);
+        }
+    }
+    bytes.push(v4::OptionCode::End.into());
+    if bytes.len() < SHORTEST_REPLY {
+        bytes.resize(SHORTEST_REPLY, code::PAD);
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,247 @@
+//! The task that runs a server on a link's packet socket.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Event, Input, Lease, Output, Server, ServerConfig, Transmit};
+use crate::packet_socket::{DhcpSocket, Received};
+
+/// How often losses on a link are logged at most.
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What a running server can be told.
+#[derive(Debug)]
+pub enum Command {
+    /// Hand this out from now on; see [`Server::set_config`].
+    SetConfig(Box<ServerConfig>),
+    /// Answer with the leases that clients have, by address.
+    Leases(oneshot::Sender<Vec<Lease>>),
+    /// End.
+    Stop,
+}
+
+/// Runs `server` on `socket` until it is told to stop or nobody can tell it any
+/// more, and gives it back with its leases.
+///
+/// A link cannot make it do more than its bounds: when its messages of a second
+/// are used up, the socket is not read, and the kernel drops what does not fit
+/// the small receive buffer. `events` is never waited for: what finds it full
+/// is counted and dropped, and [`Command::Leases`] tells how things stand. A
+/// link that goes down or away ends nothing; whoever owns the link says stop.
+pub async fn serve(
+    socket: DhcpSocket,
+    server: Server,
+    mut commands: mpsc::Receiver<Command>,
+    events: mpsc::Sender<Event>,
+) -> Server {
+    let mut link = Link {
+        socket,
+        server,
+        events,
+        losses: Losses::default(),
+    };
+    let mut pace = Pace::new(Instant::now());
+    loop {
+        link.flush();
+        let now = Instant::now();
+        let rate = link.server.config().bounds.queries_per_second;
+        let pause = pace.pause(now, rate);
+        if pause.is_some() {
+            link.losses.throttled = true;
+        }
+        tokio::select! {
+            biased;
+            command = commands.recv() => match command {
+                None | Some(Command::Stop) => return link.server,
+                Some(command) => link.obey(command),
+            },
+            () = at(link.server.deadline()) => link.handle(Input::Time),
+            () = at(pause.map(|pause| now + pause)), if pause.is_some() => {}
+            received = link.socket.recv(), if pause.is_none() => {
+                pace.take();
+                link.receive(received);
+            }
+        }
+        link.report();
+    }
+}
+
+/// Waits until then; for ever, if there is no time given.
+async fn at(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A server with its surroundings.
+struct Link {
+    socket: DhcpSocket,
+    server: Server,
+    events: mpsc::Sender<Event>,
+    losses: Losses,
+}
+
+impl Link {
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::SetConfig(config) => self.server.set_config(Instant::now(), *config),
+            // Who has stopped waiting for the answer does not need it.
+            Command::Leases(answer) => drop(answer.send(self.server.leases().cloned().collect())),
+            Command::Stop => {}
+        }
+    }
+
+    fn receive(&mut self, received: io::Result<Received>) {
+        match received {
+            Ok(Received::Datagram(datagram)) => self.handle(Input::Datagram(datagram)),
+            Ok(Received::Damaged(error)) => {
+                tracing::debug!(ifindex = self.socket.ifindex(), %error, "frame ignored");
+            }
+            // The link went down; when it comes up again the socket works again.
+            Err(error) => {
+                tracing::debug!(ifindex = self.socket.ifindex(), %error, "cannot receive DHCP");
+            }
+        }
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.server.handle(Instant::now(), input);
+    }
+
+    fn flush(&mut self) {
+        while let Some(output) = self.server.poll_output() {
+            match output {
+                Output::Send(transmit) => self.send(&transmit),
+                Output::Event(event) => {
+                    if self.events.try_send(event).is_err() {
+                        self.losses.events += 1;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A reply that cannot be sent is lost as on any wire: the client asks again.
+    fn send(&mut self, transmit: &Transmit) {
+        if let Err(error) = self.socket.send(transmit) {
+            self.losses.replies += 1;
+            tracing::debug!(ifindex = self.socket.ifindex(), %error, "cannot send a DHCP reply");
+        }
+    }
+
+    fn report(&mut self) {
+        if !self.losses.is_due(Instant::now()) {
+            return;
+        }
+        let losses = std::mem::take(&mut self.losses);
+        self.losses.last_report = Some(Instant::now());
+        tracing::warn!(
+            ifindex = self.socket.ifindex(),
+            requests = self.socket.take_drops(),
+            replies = losses.replies,
+            events = losses.events,
+            "more DHCP messages on a link than its limit: dropped"
+        );
+    }
+}
+
+/// What was lost since the last report.
+#[derive(Debug, Default)]
+struct Losses {
+    throttled: bool,
+    replies: u64,
+    events: u64,
+    last_report: Option<Instant>,
+}
+
+impl Losses {
+    fn is_due(&self, now: Instant) -> bool {
+        let anything = self.throttled || self.replies > 0 || self.events > 0;
+        anything
+            && self
+                .last_report
+                .is_none_or(|last| now >= last + REPORT_INTERVAL)
+    }
+}
+
+/// How many messages may be handled now: a bucket that fills at the allowed rate
+/// and holds a quarter of a second's worth.
+#[derive(Debug)]
+struct Pace {
+    /// When the bucket would be full if nothing were taken.
+    filled_at: Instant,
+    taken: u32,
+}
+
+impl Pace {
+    fn new(now: Instant) -> Self {
+        Self {
+            filled_at: now,
+            taken: 0,
+        }
+    }
+
+    /// How long no message may be handled; nothing, if one may be now.
+    fn pause(&mut self, now: Instant, per_second: u32) -> Option<Duration> {
+        let rate = per_second.max(1);
+        let each = Duration::from_secs(1) / rate;
+        self.filled_at = self.filled_at.max(now) + each * std::mem::take(&mut self.taken);
+        let allowed = each * (rate / 4).max(1);
+        // One more must fit.
+        let debt = self.filled_at.saturating_duration_since(now) + each;
+        debt.checked_sub(allowed).filter(|pause| !pause.is_zero())
+    }
+
+    fn take(&mut self) {
+        self.taken = self.taken.saturating_add(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn handled(pace: &mut Pace, from: Instant, seconds: u32, rate: u32) -> u32 {
+        let end = from + Duration::from_secs(seconds.into());
+        let (mut now, mut count) = (from, 0);
+        while now < end {
+            match pace.pause(now, rate) {
+                Some(pause) => now += pause,
+                None => {
+                    pace.take();
+                    count += 1;
+                }
+            }
+        }
+        count
+    }
+
+    #[test]
+    fn a_flood_is_held_to_the_rate() {
+        let start = Instant::now();
+        for rate in [1, 3, 200, 1000] {
+            let mut pace = Pace::new(start);
+            let count = handled(&mut pace, start, 10, rate);
+            assert!(
+                (rate * 10..=rate * 10 + rate / 4 + 1).contains(&count),
+                "{rate}: {count}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_quiet_link_is_answered_at_once() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        for step in 0..100 {
+            let now = start + Duration::from_secs(step);
+            for _ in 0..50 {
+                assert_eq!(pace.pause(now, 200), None);
+                pace.take();
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The packet socket on which a DHCP server stands at one link.
+//!
+//! A packet socket sees what arrives ahead of the host's input rules, and what
+//! it sends skips the output rules: no firewall of the host can keep a container
+//! from its address (packet(7)). It sees only its own link, and a filter in the
+//! kernel lets only DHCP requests through.
+
+mod filter;
+mod frame;
+mod sys;
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use tokio::io::unix::AsyncFd;
+
+pub use frame::FrameError;
+
+use crate::dhcp::server::{Datagram, Transmit};
+
+/// The longest IPv4 packet that is read, in bytes. Requests are smaller than the
+/// 1500 bytes of an Ethernet frame.
+const PACKET_MAX: usize = 2048;
+
+/// A packet socket on one link, for a DHCP server.
+#[derive(Debug)]
+pub struct DhcpSocket {
+    socket: AsyncFd<OwnedFd>,
+    ifindex: u32,
+}
+
+/// What came in.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Received {
+    /// A datagram to port 67, whole and with right checksums.
+    Datagram(Datagram),
+    /// Something else that went through the filter.
+    Damaged(FrameError),
+}
+
+/// Why a socket could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The kernel gave no packet socket.
+    #[error("cannot open a packet socket: CAP_NET_RAW is needed")]
+    Socket(#[source] io::Error),
+    /// An option could not be set.
+    #[error("cannot set {option} on a packet socket")]
+    Option {
+        /// The option by its name in packet(7) or socket(7).
+        option: &'static str,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The socket could not be bound to the link.
+    #[error("cannot listen for DHCP on the link with index {ifindex}")]
+    Bind {
+        /// The link's index.
+        ifindex: u32,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The event loop did not take the socket.
+    #[error("cannot watch a packet socket")]
+    Watch(#[source] io::Error),
+}
+
+impl DhcpSocket {
+    /// Listens for DHCP requests on the link with index `ifindex` in the calling
+    /// thread's network namespace. The link may be down.
+    ///
+    /// # Errors
+    /// If the process lacks CAP_NET_RAW or there is no such link.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with I/O.
+    pub fn open(ifindex: u32) -> Result<Self, OpenError> {
+        let socket = sys::open().map_err(OpenError::Socket)?;
+        let option = |option| move |source| OpenError::Option { option, source };
+        sys::limit_receive_buffer(&socket).map_err(option("SO_RCVBUF"))?;
+        sys::attach_filter(&socket, &filter::DHCP_REQUESTS).map_err(option("SO_ATTACH_FILTER"))?;
+        sys::want_auxdata(&socket).map_err(option("PACKET_AUXDATA"))?;
+        sys::ignore_outgoing(&socket).map_err(option("PACKET_IGNORE_OUTGOING"))?;
+        // Last: before it is bound to a protocol the socket receives nothing, and so
+        // nothing that the filter has not seen.
+        sys::bind(&socket, ifindex).map_err(|source| OpenError::Bind { ifindex, source })?;
+        let socket = sys::watch(socket).map_err(OpenError::Watch)?;
+        Ok(Self { socket, ifindex })
+    }
+
+    /// The link's index.
+    #[must_use]
+    pub fn ifindex(&self) -> u32 {
+        self.ifindex
+    }
+
+    /// Waits for the next packet that the filter lets through. Nothing is lost if
+    /// the future is dropped.
+    ///
+    /// # Errors
+    /// ENETDOWN once each time the link goes down; waiting again is right then.
+    pub async fn recv(&self) -> io::Result<Received> {
+        let mut buffer = [0_u8; PACKET_MAX];
+        loop {
+            let mut ready = self.socket.readable().await?;
+            let Ok(arrival) = ready.try_io(|socket| sys::receive(socket.get_ref(), &mut buffer))
+            else {
+                continue;
+            };
+            let arrival = arrival?;
+            let packet = buffer.get(..arrival.len).unwrap_or_default();
+            return Ok(match frame::parse(packet, &arrival) {
+                Ok(datagram) => Received::Datagram(datagram),
+                Err(error) => Received::Damaged(error),
+            });
+        }
+    }
+
+    /// Sends a datagram, at once or not at all.
+    ///
+    /// # Errors
+    /// If the link is down or gone, its queue is full, or the datagram too long.
+    pub fn send(&self, transmit: &Transmit) -> io::Result<()> {
+        let packet = frame::build(transmit).map_err(io::Error::other)?;
+        sys::send(
+            self.socket.get_ref(),
+            self.ifindex,
+            transmit.destination_mac,
+            &packet,
+        )
+    }
+
+    /// How many packets the kernel has dropped since the last call because they
+    /// came faster than they were read.
+    #[must_use]
+    pub fn take_drops(&self) -> u32 {
+        // A statistic is not worth an error of its own.
+        sys::take_drops(self.socket.get_ref()).unwrap_or(0)
+    }
+}

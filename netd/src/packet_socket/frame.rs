@@ -1,0 +1,247 @@
+//! IPv4 and UDP around a DHCP message.
+
+use std::net::Ipv4Addr;
+
+use etherparse::{IpDscp, IpNumber, Ipv4Header, Ipv4HeaderSlice, UdpHeader, UdpHeaderSlice};
+
+use super::sys::Arrival;
+use crate::dhcp::SERVER_PORT;
+use crate::dhcp::server::{Datagram, Transmit};
+
+/// Class selector 6, for traffic that a network lives by (RFC 4594, section 3.1).
+const NETWORK_CONTROL: IpDscp = match IpDscp::try_new(48) {
+    Ok(value) => value,
+    Err(_) => IpDscp::ZERO,
+};
+const TTL: u8 = 64;
+const UDP_HEADER_LEN: usize = 8;
+
+/// Why a packet is no DHCP request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// It is longer than any request.
+    #[error("the packet is longer than a DHCP request can be")]
+    TooLong,
+    /// It was sent to another station, or by this one.
+    #[error("the frame was not for this host")]
+    NotForUs,
+    /// The sender's address is no Ethernet address.
+    #[error("the sender has no Ethernet address")]
+    NoSender,
+    /// The IPv4 header is malformed or its checksum wrong.
+    #[error("the IPv4 header is damaged")]
+    Ip,
+    /// The UDP header is malformed or its checksum wrong.
+    #[error("the UDP datagram is damaged")]
+    Udp,
+    /// It has another destination port.
+    #[error("the datagram is not for port 67")]
+    Port,
+}
+
+/// A payload that does not fit an IPv4 packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the message is longer than an IPv4 packet can be")]
+pub struct PayloadTooLong;
+
+/// Takes the datagram out of an IPv4 packet.
+pub fn parse(packet: &[u8], arrival: &Arrival) -> Result<Datagram, FrameError> {
+    if arrival.is_truncated {
+        return Err(FrameError::TooLong);
+    }
+    if !arrival.is_for_us {
+        return Err(FrameError::NotForUs);
+    }
+    let source_mac = arrival.source.ok_or(FrameError::NoSender)?;
+    let header = Ipv4HeaderSlice::from_slice(packet)
+        .map_err(|_| FrameError::Ip)?
+        .to_header();
+    // Behind the packet's end there may be the frame's padding.
+    let packet = packet
+        .get(..usize::from(header.total_len))
+        .ok_or(FrameError::Ip)?;
+    let segment = packet.get(header.header_len()..).ok_or(FrameError::Ip)?;
+    let is_whole = !header.more_fragments && header.fragment_offset.value() == 0;
+    if header.calc_header_checksum() != header.header_checksum
+        || header.protocol != IpNumber::UDP
+        || !is_whole
+    {
+        return Err(FrameError::Ip);
+    }
+    let payload = payload(segment, &header, arrival)?;
+    Ok(Datagram {
+        source_mac,
+        source: Ipv4Addr::from(header.source),
+        destination: Ipv4Addr::from(header.destination),
+        payload: payload.to_vec(),
+    })
+}
+
+fn payload<'a>(
+    segment: &'a [u8],
+    ip: &Ipv4Header,
+    arrival: &Arrival,
+) -> Result<&'a [u8], FrameError> {
+    let udp = UdpHeaderSlice::from_slice(segment)
+        .map_err(|_| FrameError::Udp)?
+        .to_header();
+    if udp.destination_port != SERVER_PORT {
+        return Err(FrameError::Port);
+    }
+    let payload = segment
+        .get(UDP_HEADER_LEN..udp.length.into())
+        .ok_or(FrameError::Udp)?;
+    // Zero is "none" (RFC 768). A checksum that the sending kernel has left to
+    // hardware that never came into play is not filled in yet.
+    if udp.checksum != 0 && !arrival.checksum_is_pending {
+        let right = udp
+            .calc_checksum_ipv4(ip, payload)
+            .map_err(|_| FrameError::Udp)?;
+        if right != udp.checksum {
+            return Err(FrameError::Udp);
+        }
+    }
+    Ok(payload)
+}
+
+/// An IPv4 packet with the datagram, its checksums filled in: nothing behind a
+/// packet socket does it.
+///
+/// # Errors
+/// If the payload is longer than a packet can be.
+pub fn build(transmit: &Transmit) -> Result<Vec<u8>, PayloadTooLong> {
+    let (source, destination) = (
+        transmit.source.ip().octets(),
+        transmit.destination.ip().octets(),
+    );
+    let segment_len = UDP_HEADER_LEN.saturating_add(transmit.payload.len());
+    let length = u16::try_from(segment_len).map_err(|_| PayloadTooLong)?;
+    let ip = Ipv4Header::new(length, TTL, IpNumber::UDP, source, destination);
+    let mut ip = ip.map_err(|_| PayloadTooLong)?;
+    ip.dscp = NETWORK_CONTROL;
+    ip.header_checksum = ip.calc_header_checksum();
+    let (from, to) = (transmit.source.port(), transmit.destination.port());
+    let udp = UdpHeader::with_ipv4_checksum(from, to, &ip, &transmit.payload)
+        .map_err(|_| PayloadTooLong)?;
+
+    let mut packet = Vec::with_capacity(Ipv4Header::MIN_LEN + segment_len);
+    packet.extend_from_slice(&ip.to_bytes());
+    packet.extend_from_slice(&udp.to_bytes());
+    packet.extend_from_slice(&transmit.payload);
+    Ok(packet)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddrV4;
+
+    use super::*;
+    use crate::dhcp::MacAddr;
+
+    const MAC: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 9]);
+
+    fn arrival() -> Arrival {
+        Arrival {
+            len: 0,
+            is_truncated: false,
+            is_for_us: true,
+            source: Some(MAC),
+            checksum_is_pending: false,
+        }
+    }
+
+    fn packet() -> Vec<u8> {
+        let address = |last, port| SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, last), port);
+        build(&Transmit {
+            destination_mac: MAC,
+            source: address(2, 68),
+            destination: address(1, 67),
+            payload: b"an odd number of bytes.".to_vec(),
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn what_is_built_is_read_again() {
+        let mut packet = packet();
+        packet.extend([0; 18]); // a frame's padding
+        let datagram = parse(&packet, &arrival()).unwrap();
+        assert_eq!(datagram.payload, b"an odd number of bytes.");
+        assert_eq!(datagram.source_mac, MAC);
+        assert_eq!(datagram.source, Ipv4Addr::new(10, 0, 0, 2));
+        assert_eq!(datagram.destination, Ipv4Addr::new(10, 0, 0, 1));
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let packet = packet();
+        for bit in 0..packet.len() * 8 {
+            let mut flipped = packet.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(parse(&flipped, &arrival()).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_pending_or_absent_udp_checksum_is_not_checked() {
+        let mut packet = packet();
+        packet[26..28].copy_from_slice(&[0x12, 0x34]);
+        assert_eq!(parse(&packet, &arrival()), Err(FrameError::Udp));
+        assert!(
+            parse(
+                &packet,
+                &Arrival {
+                    checksum_is_pending: true,
+                    ..arrival()
+                }
+            )
+            .is_ok()
+        );
+        packet[26..28].copy_from_slice(&[0, 0]);
+        assert!(parse(&packet, &arrival()).is_ok());
+    }
+
+    #[test]
+    fn frames_of_others_and_cut_off_ones_are_not_read() {
+        let packet = packet();
+        let not_ours = Arrival {
+            is_for_us: false,
+            ..arrival()
+        };
+        assert_eq!(parse(&packet, &not_ours), Err(FrameError::NotForUs));
+        let truncated = Arrival {
+            is_truncated: true,
+            ..arrival()
+        };
+        assert_eq!(parse(&packet, &truncated), Err(FrameError::TooLong));
+        let nobody = Arrival {
+            source: None,
+            ..arrival()
+        };
+        assert_eq!(parse(&packet, &nobody), Err(FrameError::NoSender));
+        for len in 0..packet.len() {
+            assert!(parse(&packet[..len], &arrival()).is_err());
+        }
+    }
+
+    #[test]
+    fn a_payload_longer_than_a_packet_is_refused() {
+        let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 67);
+        let mut transmit = Transmit {
+            destination_mac: MAC,
+            source: address,
+            destination: address,
+            payload: vec![0; 65_507],
+        };
+        assert_eq!(build(&transmit).unwrap().len(), 65_535);
+        transmit.payload.push(0);
+        assert!(build(&transmit).is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_read_without_panic(bytes: Vec<u8>, pending: bool) {
+            let _ = parse(&bytes, &Arrival { checksum_is_pending: pending, ..arrival() });
+        }
+    }
+}

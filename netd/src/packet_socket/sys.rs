@@ -1,0 +1,225 @@
+//! The system calls of a packet socket (packet(7)).
+#![allow(unsafe_code)]
+
+use std::io;
+use std::mem::{size_of, size_of_val, zeroed};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::ptr;
+
+use libc::{c_int, sock_filter, sockaddr_ll, socklen_t};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::dhcp::MacAddr;
+
+/// Room for some tens of requests: the kernel doubles it, and counts about 1 KiB
+/// for each.
+const RECEIVE_BUFFER: c_int = 64 * 1024;
+const ETHER_ADDR_LEN: u8 = 6;
+
+/// What the kernel says of a packet.
+#[derive(Debug)]
+pub struct Arrival {
+    /// How many bytes of it were read.
+    pub len: usize,
+    /// Whether there were more.
+    pub is_truncated: bool,
+    /// Whether it came in for this host, a group, or everybody.
+    pub is_for_us: bool,
+    /// The sender's Ethernet address.
+    pub source: Option<MacAddr>,
+    /// Whether the checksum is one that the sender's hardware should have filled in.
+    pub checksum_is_pending: bool,
+}
+
+/// A packet socket of which the kernel strips and adds the Ethernet header, bound
+/// to nothing.
+pub fn open() -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: socket() has no pointers; what it returns is a new descriptor.
+    unsafe {
+        match libc::socket(libc::AF_PACKET, kind, 0) {
+            -1 => Err(io::Error::last_os_error()),
+            fd => Ok(OwnedFd::from_raw_fd(fd)),
+        }
+    }
+}
+
+pub fn limit_receive_buffer(socket: &OwnedFd) -> io::Result<()> {
+    set(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, &RECEIVE_BUFFER)
+}
+
+pub fn want_auxdata(socket: &OwnedFd) -> io::Result<()> {
+    set::<c_int>(socket, libc::SOL_PACKET, libc::PACKET_AUXDATA, &1)
+}
+
+pub fn ignore_outgoing(socket: &OwnedFd) -> io::Result<()> {
+    set::<c_int>(socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1)
+}
+
+pub fn attach_filter(socket: &OwnedFd, filter: &[sock_filter]) -> io::Result<()> {
+    let len = u16::try_from(filter.len()).map_err(io::Error::other)?;
+    // The kernel only reads what it points to, and copies it.
+    let program = libc::sock_fprog {
+        len,
+        filter: filter.as_ptr().cast_mut(),
+    };
+    set(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
+}
+
+/// Receives IPv4 packets of the link from now on.
+pub fn bind(socket: &OwnedFd, ifindex: u32) -> io::Result<()> {
+    let address = link_address(ifindex, None)?;
+    let size = size_of_val(&address) as socklen_t;
+    // SAFETY: the pointer is to a whole sockaddr_ll, and the size is its own.
+    check(unsafe { libc::bind(socket.as_raw_fd(), ptr::from_ref(&address).cast(), size) })
+}
+
+/// Has tokio watch the socket for something to receive.
+pub fn watch(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the descriptor is owned, so nothing else closes it, and stays the same
+    // for as long as the AsyncFd that owns it.
+    let watched = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
+    watched.map_err(io::Error::from)
+}
+
+pub fn send(socket: &OwnedFd, ifindex: u32, to: MacAddr, packet: &[u8]) -> io::Result<()> {
+    let address = link_address(ifindex, Some(to))?;
+    let size = size_of_val(&address) as socklen_t;
+    // SAFETY: the pointers are to `packet` and to a whole sockaddr_ll, and the
+    // sizes are theirs.
+    let sent = unsafe {
+        libc::sendto(
+            socket.as_raw_fd(),
+            packet.as_ptr().cast(),
+            packet.len(),
+            libc::MSG_NOSIGNAL,
+            ptr::from_ref(&address).cast(),
+            size,
+        )
+    };
+    // Packet sockets send whole packets or none.
+    if sent < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+pub fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<Arrival> {
+    // Aligned as cmsghdr must be, and larger than one header with its tpacket_auxdata.
+    let mut control = [0_u64; 16];
+    // SAFETY: all zeroes are a valid sockaddr_ll and a valid msghdr.
+    let (mut address, mut message): (sockaddr_ll, libc::msghdr) = unsafe { zeroed() };
+    let mut part = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
+    message.msg_name = ptr::from_mut(&mut address).cast();
+    message.msg_namelen = size_of::<sockaddr_ll>() as socklen_t;
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_controllen = size_of_val(&control) as _;
+    // SAFETY: every pointer in `message` is to a live variable that nothing else
+    // uses, with its own size.
+    let len = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, 0) };
+    let len = usize::try_from(len).map_err(|_| io::Error::last_os_error())?;
+    // SAFETY: `message` and the buffers that it points to are as recvmsg left them.
+    let status = unsafe { auxdata_status(&message) };
+    let incoming = [
+        libc::PACKET_HOST,
+        libc::PACKET_BROADCAST,
+        libc::PACKET_MULTICAST,
+    ];
+    let [a, b, c, d, e, f, ..] = address.sll_addr;
+    Ok(Arrival {
+        len,
+        is_truncated: message.msg_flags & libc::MSG_TRUNC != 0,
+        is_for_us: incoming.contains(&address.sll_pkttype),
+        source: (address.sll_halen == ETHER_ADDR_LEN).then(|| MacAddr::new([a, b, c, d, e, f])),
+        checksum_is_pending: status & libc::TP_STATUS_CSUMNOTREADY != 0,
+    })
+}
+
+/// The status in the packet's PACKET_AUXDATA; none of its flags if there is none.
+///
+/// # Safety
+/// `message` must be as recvmsg() left it, its control buffer alive.
+unsafe fn auxdata_status(message: &libc::msghdr) -> u32 {
+    // SAFETY: by the caller's promise the control buffer holds what the kernel wrote,
+    // which is what these walk; the data is read where its length says that a whole
+    // tpacket_auxdata is there, at whatever alignment.
+    unsafe {
+        let mut header = libc::CMSG_FIRSTHDR(message);
+        while let Some(control) = header.as_ref() {
+            let data_len = size_of::<libc::tpacket_auxdata>() as u32;
+            if control.cmsg_level == libc::SOL_PACKET
+                && control.cmsg_type == libc::PACKET_AUXDATA
+                && control.cmsg_len >= libc::CMSG_LEN(data_len) as _
+            {
+                let data = libc::CMSG_DATA(control).cast::<libc::tpacket_auxdata>();
+                return data.read_unaligned().tp_status;
+            }
+            header = libc::CMSG_NXTHDR(message, control);
+        }
+    }
+    0
+}
+
+/// How many packets did not fit the receive buffer since the last call.
+pub fn take_drops(socket: &OwnedFd) -> io::Result<u32> {
+    let mut statistics = libc::tpacket_stats {
+        tp_packets: 0,
+        tp_drops: 0,
+    };
+    let mut size = size_of_val(&statistics) as socklen_t;
+    // SAFETY: the pointers are to live variables, and the size is the first one's.
+    check(unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_STATISTICS,
+            (&raw mut statistics).cast(),
+            &raw mut size,
+        )
+    })?;
+    Ok(statistics.tp_drops)
+}
+
+fn link_address(ifindex: u32, station: Option<MacAddr>) -> io::Result<sockaddr_ll> {
+    // SAFETY: all zeroes are a valid sockaddr_ll.
+    let mut address: sockaddr_ll = unsafe { zeroed() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_protocol = (libc::ETH_P_IP as u16).to_be();
+    address.sll_ifindex = c_int::try_from(ifindex).map_err(io::Error::other)?;
+    if let Some(station) = station {
+        address.sll_halen = ETHER_ADDR_LEN;
+        for (to, from) in address.sll_addr.iter_mut().zip(station.octets()) {
+            *to = from;
+        }
+    }
+    Ok(address)
+}
+
+fn set<T>(socket: &OwnedFd, level: c_int, option: c_int, value: &T) -> io::Result<()> {
+    let size = size_of::<T>() as socklen_t;
+    // SAFETY: the pointer is to a whole T, and the size is its own.
+    check(unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            ptr::from_ref(value).cast(),
+            size,
+        )
+    })
+}
+
+fn check(result: c_int) -> io::Result<()> {
+    if result == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
