@@ -21,14 +21,14 @@ const PATIENCE: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub struct HostCommand<'a> {
     host: &'a Host,
-    peer: Option<String>,
+    network: Option<PathBuf>,
     cgroup: Option<String>,
     input: Option<Vec<u8>>,
     command: Command,
 }
 
 impl<'a> HostCommand<'a> {
-    pub(crate) fn new(host: &'a Host, peer: Option<String>, program: &OsStr) -> Self {
+    pub(crate) fn new(host: &'a Host, network: Option<PathBuf>, program: &OsStr) -> Self {
         let mut command = Command::new(program);
         command
             .env_clear()
@@ -42,7 +42,7 @@ impl<'a> HostCommand<'a> {
             .stdin(Stdio::null());
         Self {
             host,
-            peer,
+            network,
             cgroup: None,
             input: None,
             command,
@@ -119,7 +119,7 @@ impl<'a> HostCommand<'a> {
         let command = &mut self.command;
         let mut child = self
             .host
-            .enter_namespaces(self.peer.as_deref(), || command.spawn())
+            .enter_namespaces(self.network.as_deref(), || command.spawn())
             .unwrap_or_else(|error| panic!("starting {program:?} in a host: {error}"));
         if let Some(input) = self.input {
             // It may end without reading.

@@ -101,9 +101,33 @@ impl Host {
         self.enter_namespaces(None, inside)
     }
 
+    /// Runs `inside` on a thread that is in the host and in the network namespace
+    /// whose file in the host is `network`.
+    ///
+    /// # Panics
+    /// When that is gone, or `inside` panics.
+    pub fn enter_network<T: Send>(
+        &self,
+        network: impl AsRef<Path>,
+        inside: impl FnOnce() -> T + Send,
+    ) -> T {
+        self.enter_namespaces(Some(network.as_ref()), inside)
+    }
+
+    /// A command that runs in the host and in the network namespace whose file in
+    /// the host is `network`.
+    #[must_use]
+    pub fn command_in_network(
+        &self,
+        network: impl Into<PathBuf>,
+        program: impl AsRef<std::ffi::OsStr>,
+    ) -> HostCommand<'_> {
+        HostCommand::new(self, Some(network.into()), program.as_ref())
+    }
+
     pub(crate) fn enter_namespaces<T: Send>(
         &self,
-        peer: Option<&str>,
+        network: Option<&Path>,
         inside: impl FnOnce() -> T + Send,
     ) -> T {
         let init = self.init_fd.as_fd();
@@ -117,8 +141,8 @@ impl Host {
                 | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
                 | ThreadNameSpaceType::CONTROL_GROUP;
             move_into_thread_name_spaces(init, all).expect("the host is alive");
-            if let Some(peer) = peer {
-                crate::peer::enter(peer);
+            if let Some(network) = network {
+                crate::peer::enter(network);
             }
             inside()
         };

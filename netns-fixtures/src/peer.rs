@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount,
@@ -28,6 +29,12 @@ impl<'a> Peer<'a> {
         }
     }
 
+    /// The file of its namespace in the host.
+    #[must_use]
+    pub fn namespace(&self) -> PathBuf {
+        Path::new("/run/netns").join(&self.name)
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -52,7 +59,7 @@ impl<'a> Peer<'a> {
     /// A command that runs in the host's file system and this network.
     #[must_use]
     pub fn command(&self, program: impl AsRef<OsStr>) -> HostCommand<'a> {
-        HostCommand::new(self.host, Some(self.name.clone()), program.as_ref())
+        HostCommand::new(self.host, Some(self.namespace()), program.as_ref())
     }
 
     /// Runs a shell script in this network.
@@ -78,14 +85,14 @@ impl<'a> Peer<'a> {
     /// # Panics
     /// When the host is gone, or `inside` panics.
     pub fn enter<T: Send>(&self, inside: impl FnOnce() -> T + Send) -> T {
-        self.host.enter_namespaces(Some(&self.name), inside)
+        self.host.enter_namespaces(Some(&self.namespace()), inside)
     }
 }
 
-/// Takes the calling thread, which is in the host, into the network `name`, with a
+/// Takes the calling thread, which is in the host, into `network`, with a
 /// /sys that shows it.
-pub(crate) fn enter(name: &str) {
-    let namespace = fs::File::open(format!("/run/netns/{name}")).expect("the peer is there");
+pub(crate) fn enter(network: &Path) {
+    let namespace = fs::File::open(network).expect("the network is there");
     move_into_link_name_space(
         std::os::fd::AsFd::as_fd(&namespace),
         Some(LinkNameSpaceType::Network),

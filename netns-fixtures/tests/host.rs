@@ -66,12 +66,13 @@ fn a_peer_is_joined_by_a_veth_and_sees_its_own_links() {
 #[test]
 fn orphans_are_reaped_and_everything_ends_with_the_host() {
     let host = Host::new();
-    host.run("setsid sh -c 'sleep 0.01 & exec sleep 1000' >/dev/null 2>&1 </dev/null &");
+    host.run("(true & sleep 1000 >/dev/null 2>&1 </dev/null &)");
     assert!(
-        wait_until(SOON, || !host.run("ps -eo stat,comm").contains('Z')),
-        "{}",
-        host.run("ps -eo stat,comm")
+        wait_until(SOON, || host.run("pgrep -P1 -x sleep || true") != ""),
+        "no orphan"
     );
+    let states = || host.run("ps -eo stat,comm");
+    assert!(wait_until(SOON, || !states().contains('Z')), "{}", states());
     let cgroup = host.cgroup().to_owned();
     let init = host.init();
     assert!(!host.processes_in("init.scope").is_empty());
