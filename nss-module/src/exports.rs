@@ -14,6 +14,7 @@ use crate::buffer::Buffer;
 use crate::query::{self, Family};
 use crate::status::{Failure, Status, Verdict, resolver};
 
+#[link(name = "c")]
 unsafe extern "C" {
     fn __h_errno_location() -> *mut c_int;
 }

@@ -11,6 +11,7 @@
 pub mod lookup;
 pub mod name;
 pub mod record;
+pub mod text;
 
 pub use lookup::{LookupError, RecordBuf};
 pub use name::{MachineName, NameError};

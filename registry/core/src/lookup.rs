@@ -1,10 +1,10 @@
 //! Look-ups: three system calls each, no allocation, nothing that could wait.
 
-use core::fmt::{self, Write};
 use core::net::IpAddr;
 
 use crate::name::MachineName;
 use crate::record::{RECORD_MAX, Record, RecordError};
+use crate::text::AddressText;
 use crate::{ADDRESSES_DIR, MACHINES_DIR};
 
 /// Why a look-up gave no record.
@@ -40,7 +40,7 @@ impl RecordBuf {
     /// # Errors
     /// See [`LookupError`].
     pub fn by_name(&mut self, name: &MachineName) -> Result<Record<'_>, LookupError> {
-        let record = self.read(&Path::of(format_args!("{MACHINES_DIR}/{name}")))?;
+        let record = self.read(&Path::of(MACHINES_DIR, name.as_bytes()))?;
         if record.name() != *name {
             return Err(LookupError::Malformed(RecordError::Malformed));
         }
@@ -52,7 +52,7 @@ impl RecordBuf {
     /// # Errors
     /// See [`LookupError`].
     pub fn by_address(&mut self, ip: IpAddr) -> Result<Record<'_>, LookupError> {
-        let record = self.read(&Path::of(format_args!("{ADDRESSES_DIR}/{ip}")))?;
+        let record = self.read(&Path::of(ADDRESSES_DIR, AddressText::of(ip).as_bytes()))?;
         if record.addresses().any(|address| address.ip == ip) {
             Ok(record)
         } else {
@@ -85,34 +85,17 @@ impl Default for RecordBuf {
 /// A path that ends with a NUL byte.
 struct Path {
     bytes: [u8; 128],
-    len: usize,
 }
 
 impl Path {
-    fn of(text: fmt::Arguments<'_>) -> Self {
-        let mut path = Self {
-            bytes: [0; 128],
-            len: 0,
-        };
-        // The longest is a directory, a name of 64 bytes and a NUL.
-        let _ = path.write_fmt(text);
-        path
-    }
-}
-
-impl Write for Path {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let end = self.len + text.len();
-        // The last byte stays the NUL.
-        if end >= self.bytes.len() {
-            return Err(fmt::Error);
+    fn of(directory: &str, file: &[u8]) -> Self {
+        let mut bytes = [0; 128];
+        let text = directory.as_bytes().iter().chain(b"/").chain(file);
+        // The longest is a directory and a name of 64 bytes; the last byte stays NUL.
+        for (to, from) in bytes.iter_mut().take(127).zip(text) {
+            *to = *from;
         }
-        self.bytes
-            .get_mut(self.len..end)
-            .ok_or(fmt::Error)?
-            .copy_from_slice(text.as_bytes());
-        self.len = end;
-        Ok(())
+        Self { bytes }
     }
 }
 
