@@ -7,7 +7,7 @@ packages="
 busybox-static ca-certificates dbus debootstrap debian-archive-keyring
 dhcpcd-base dnsmasq-base gcc iproute2 iputils-ping isc-dhcp-client
 libc-bin libc6-dev make netcat-openbsd nftables openssh-client procps systemd
-systemd-container tcpdump udhcpc util-linux
+systemd-container tcpdump udev udhcpc util-linux
 "
 
 missing=

@@ -1,1 +1,49 @@
-//! Being built.
+//! What the end-to-end tests share: a host with rspawn installed, containers in
+//! it, and the networks next to it.
+//!
+//! The tests see the programs from outside alone: command lines, exit codes, what
+//! getent, ping, ssh and busctl say, and the files whose format is documented.
+
+// A test's helper that fails is a test that fails.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+mod container;
+mod network;
+mod networkd;
+
+use std::time::Duration;
+
+use netns_fixtures::{Host, Running};
+
+pub use container::{Container, Start, record};
+pub use network::{UPLINK, capture_source, outside, serve_peer_name};
+pub use networkd::{networkd_setup, start_dbus, start_networkd, start_udevd};
+
+/// Long enough for anything but a boot.
+pub const SOON: Duration = Duration::from_secs(15);
+/// Long enough for a boot or a clean end of a Debian tree on a loaded machine.
+pub const BOOT: Duration = Duration::from_secs(90);
+
+/// A host with rspawn installed.
+#[must_use]
+pub fn host() -> Host {
+    let host = Host::new();
+    host.install();
+    host
+}
+
+/// A host with rspawn installed whose netd runs for as long as the test.
+///
+/// netd is a value of its own wherever a test stops it.
+pub fn with_netd<T>(test: impl FnOnce(&Host, &mut Running<'_>) -> T) -> T {
+    let host = host();
+    let mut netd = host.start_netd();
+    let result = test(&host, &mut netd);
+    let ended = netd.ended();
+    assert!(
+        ended.is_none(),
+        "netd has ended: {ended:?}\n{}",
+        netd.stderr()
+    );
+    result
+}

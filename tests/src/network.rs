@@ -1,0 +1,49 @@
+//! The networks next to a host.
+
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::time::Duration;
+
+use netns_fixtures::{Host, Peer};
+
+/// The host's link and address towards the outside (RFC 5737: for documentation).
+pub const UPLINK: (&str, &str) = ("up0", "198.51.100.1");
+
+/// The outside: the host's default route leads there, and it knows the way to
+/// nothing but the host itself.
+pub fn outside(host: &Host) -> Peer<'_> {
+    let peer = host
+        .peer("outside")
+        .joined(UPLINK.0, "198.51.100.1/24", "198.51.100.2/24");
+    host.run("ip route add default via 198.51.100.2");
+    peer.run("ip -6 address add 2001:db8::2/64 dev eth0 nodad");
+    host.run(
+        "ip -6 address add 2001:db8::1/64 dev up0 nodad; ip -6 route add default via 2001:db8::2",
+    );
+    peer
+}
+
+/// Serves one connection on `listener`: writes the peer's address to it, and gives it.
+///
+/// # Panics
+/// When nobody connects within 15 seconds.
+#[must_use]
+pub fn serve_peer_name(listener: &TcpListener) -> IpAddr {
+    listener.set_nonblocking(true).unwrap();
+    let accepted = netns_fixtures::eventually(crate::SOON, || listener.accept().ok());
+    let (mut stream, peer) = accepted.expect("nobody connects");
+    writeln!(stream, "{}", peer.ip()).unwrap();
+    peer.ip()
+}
+
+/// The source of the next datagram on `socket` and its text.
+#[must_use]
+pub fn capture_source(socket: &UdpSocket, patience: Duration) -> Option<(SocketAddr, String)> {
+    let mut buffer = [0; 2048];
+    socket.set_read_timeout(Some(patience)).unwrap();
+    let (length, source) = socket.recv_from(&mut buffer).ok()?;
+    Some((
+        source,
+        String::from_utf8_lossy(&buffer[..length]).into_owned(),
+    ))
+}
