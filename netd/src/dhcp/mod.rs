@@ -4,13 +4,15 @@
 //! [`server`] is the server: a state machine without I/O and the task that runs
 //! it on a link's packet socket.
 
-mod mac;
 pub mod server;
 
-pub use mac::MacAddr;
+use registry::Mac;
 
 /// The port that servers listen on (RFC 2131, section 4.1).
 pub const SERVER_PORT: u16 = 67;
 
 /// The port that clients listen on (RFC 2131, section 4.1).
 pub const CLIENT_PORT: u16 = 68;
+
+/// The Ethernet address of every station on a link.
+pub const BROADCAST_MAC: Mac = Mac([0xff; 6]);

@@ -7,10 +7,9 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
 
 use libc::{c_int, sock_filter, sockaddr_ll, socklen_t};
+use registry::Mac;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-
-use crate::dhcp::MacAddr;
 
 /// Room for some tens of requests: the kernel doubles it, and counts about 1 KiB
 /// for each.
@@ -27,7 +26,7 @@ pub struct Arrival {
     /// Whether it came in for this host, a group, or everybody.
     pub is_for_us: bool,
     /// The sender's Ethernet address.
-    pub source: Option<MacAddr>,
+    pub source: Option<Mac>,
     /// Whether the checksum is one that the sender's hardware should have filled in.
     pub checksum_is_pending: bool,
 }
@@ -83,7 +82,7 @@ pub fn watch(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     watched.map_err(io::Error::from)
 }
 
-pub fn send(socket: &OwnedFd, ifindex: u32, to: MacAddr, packet: &[u8]) -> io::Result<()> {
+pub fn send(socket: &OwnedFd, ifindex: u32, to: Mac, packet: &[u8]) -> io::Result<()> {
     let address = link_address(ifindex, Some(to))?;
     let size = size_of_val(&address) as socklen_t;
     // SAFETY: the pointers are to `packet` and to a whole sockaddr_ll, and the
@@ -137,7 +136,7 @@ pub fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<Arrival> {
         len,
         is_truncated: message.msg_flags & libc::MSG_TRUNC != 0,
         is_for_us: incoming.contains(&address.sll_pkttype),
-        source: (address.sll_halen == ETHER_ADDR_LEN).then(|| MacAddr::new([a, b, c, d, e, f])),
+        source: (address.sll_halen == ETHER_ADDR_LEN).then_some(Mac([a, b, c, d, e, f])),
         checksum_is_pending: status & libc::TP_STATUS_CSUMNOTREADY != 0,
     })
 }
@@ -187,7 +186,7 @@ pub fn take_drops(socket: &OwnedFd) -> io::Result<u32> {
     Ok(statistics.tp_drops)
 }
 
-fn link_address(ifindex: u32, station: Option<MacAddr>) -> io::Result<sockaddr_ll> {
+fn link_address(ifindex: u32, station: Option<Mac>) -> io::Result<sockaddr_ll> {
     // SAFETY: all zeroes are a valid sockaddr_ll.
     let mut address: sockaddr_ll = unsafe { zeroed() };
     address.sll_family = libc::AF_PACKET as u16;
@@ -195,7 +194,7 @@ fn link_address(ifindex: u32, station: Option<MacAddr>) -> io::Result<sockaddr_l
     address.sll_ifindex = c_int::try_from(ifindex).map_err(io::Error::other)?;
     if let Some(station) = station {
         address.sll_halen = ETHER_ADDR_LEN;
-        for (to, from) in address.sll_addr.iter_mut().zip(station.octets()) {
+        for (to, from) in address.sll_addr.iter_mut().zip(station.0) {
             *to = from;
         }
     }

@@ -5,8 +5,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use ipnetwork::Ipv4Network;
-
-use crate::dhcp::MacAddr;
+use registry::Mac;
 
 /// The lease time of a client that asks for none.
 pub const DEFAULT_LEASE_TIME: Duration = Duration::from_secs(3600);
@@ -21,7 +20,7 @@ pub const MAX_LEASE_TIME: Duration = Duration::from_secs(43_200);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerConfig {
     network: Ipv4Network,
-    reservations: BTreeMap<MacAddr, Ipv4Addr>,
+    reservations: BTreeMap<Mac, Ipv4Addr>,
     /// The default gateway (option 3).
     pub router: Option<Ipv4Addr>,
     /// Name servers, the preferred one first (option 6).
@@ -77,7 +76,7 @@ pub enum ConfigError {
     #[error("{address} cannot be reserved for {mac}: it is not a client's address in {network}")]
     Reservation {
         /// The MAC address that it should be kept for.
-        mac: MacAddr,
+        mac: Mac,
         /// The address.
         address: Ipv4Addr,
         /// The subnet with the server's address.
@@ -87,9 +86,9 @@ pub enum ConfigError {
     #[error("{address} is reserved for {holder} already, and cannot be for {mac} too")]
     ReservedTwice {
         /// The MAC address that asks second.
-        mac: MacAddr,
+        mac: Mac,
         /// The MAC address that has the reservation.
-        holder: MacAddr,
+        holder: Mac,
         /// The address.
         address: Ipv4Addr,
     },
@@ -127,7 +126,7 @@ impl ServerConfig {
     ///
     /// # Errors
     /// If it is no client's address in this subnet, or another's already.
-    pub fn reserve(&mut self, mac: MacAddr, address: Ipv4Addr) -> Result<(), ConfigError> {
+    pub fn reserve(&mut self, mac: Mac, address: Ipv4Addr) -> Result<(), ConfigError> {
         if !self.is_client_address(address) {
             return Err(ConfigError::Reservation {
                 mac,
@@ -162,13 +161,13 @@ impl ServerConfig {
 
     /// The address that is kept for `mac`.
     #[must_use]
-    pub fn reservation(&self, mac: MacAddr) -> Option<Ipv4Addr> {
+    pub fn reservation(&self, mac: Mac) -> Option<Ipv4Addr> {
         self.reservations.get(&mac).copied()
     }
 
     /// The MAC address that `address` is kept for.
     #[must_use]
-    pub fn reserved_for(&self, address: Ipv4Addr) -> Option<MacAddr> {
+    pub fn reserved_for(&self, address: Ipv4Addr) -> Option<Mac> {
         self.reservations
             .iter()
             .find(|(_, kept)| **kept == address)
@@ -241,7 +240,7 @@ mod tests {
     #[test]
     fn reserves_only_addresses_of_clients_and_once() {
         let mut config = ServerConfig::new(network("192.168.7.1/28")).unwrap();
-        let [a, b] = [1, 2].map(|last| MacAddr::new([2, 0, 0, 0, 0, last]));
+        let [a, b] = [1, 2].map(|last| Mac([2, 0, 0, 0, 0, last]));
         for last in [0, 1, 15, 16] {
             assert!(config.reserve(a, Ipv4Addr::new(192, 168, 7, last)).is_err());
         }

@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
+use registry::Mac;
+
 use super::timers::Expiries;
-use crate::dhcp::MacAddr;
 
 /// Whose a lease is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ClientKey {
     /// Whatever asks from a MAC address that has a reservation.
-    Reserved(MacAddr),
+    Reserved(Mac),
     /// A client by its identifier (option 61), or by hardware type and address
     /// if it sends none (RFC 2131, section 4.2).
     Id(Vec<u8>),
@@ -25,7 +26,7 @@ pub struct Lease {
     /// The client.
     pub client: ClientKey,
     /// The client's Ethernet address.
-    pub mac: MacAddr,
+    pub mac: Mac,
     /// What the client calls itself, for show.
     pub hostname: Option<String>,
     /// When it ends.

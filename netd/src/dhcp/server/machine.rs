@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use ipnetwork::Ipv4Network;
+use registry::Mac;
 
 use super::choice::candidates;
 use super::config::ServerConfig;
@@ -13,7 +14,6 @@ use super::packet::{Kind, Request};
 use super::reply::{Answer, reply};
 use super::timers::{DECLINE_REST, OFFER_HOLD};
 use super::{Datagram, Deadline, Ending, Event, Input, Output};
-use crate::dhcp::MacAddr;
 
 /// How many subnets are remembered that the link had before.
 const FORMER_MAX: usize = 4;
@@ -459,8 +459,8 @@ fn lease(request: &Request, client: ClientKey, address: Ipv4Addr, until: Instant
 
 /// What stands for the identifier of a client that sends none: hardware type and
 /// address (RFC 2131, section 4.2), which is also what most clients send.
-fn id_of(mac: MacAddr) -> Vec<u8> {
+fn id_of(mac: Mac) -> Vec<u8> {
     let mut id = vec![1];
-    id.extend(mac.octets());
+    id.extend(mac.0);
     id
 }

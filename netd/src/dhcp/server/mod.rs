@@ -25,14 +25,14 @@ mod tests;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Instant;
 
+use registry::Mac;
+
 pub use config::{Bounds, ConfigError, DEFAULT_LEASE_TIME, MAX_LEASE_TIME, ServerConfig};
 pub use leases::{ClientKey, Lease};
 pub use machine::Server;
 pub use packet::PacketError;
 pub use task::{Command, serve};
 pub use timers::{DECLINE_REST, OFFER_HOLD};
-
-use super::MacAddr;
 
 /// What happens to a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub enum Input {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Datagram {
     /// Where the frame came from.
-    pub source_mac: MacAddr,
+    pub source_mac: Mac,
     /// The IPv4 source address; 0.0.0.0 while a client has none.
     pub source: Ipv4Addr,
     /// The IPv4 destination: the server's address, or a broadcast address.
@@ -69,7 +69,7 @@ pub enum Output {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transmit {
     /// Where the frame goes: no ARP, since the client may not have its address yet.
-    pub destination_mac: MacAddr,
+    pub destination_mac: Mac,
     /// The server's address and port.
     pub source: SocketAddrV4,
     /// The client's address and port, or broadcast.
@@ -90,7 +90,7 @@ pub enum Event {
     /// A client asked for an address that it cannot have, and was told so.
     Refused {
         /// The client's Ethernet address.
-        mac: MacAddr,
+        mac: Mac,
         /// The address that it asked for.
         address: Ipv4Addr,
     },
@@ -98,19 +98,19 @@ pub enum Event {
     /// It keeps the reservation.
     ReservedAddressInUse {
         /// The client's Ethernet address.
-        mac: MacAddr,
+        mac: Mac,
         /// The reserved address.
         address: Ipv4Addr,
     },
     /// There is no address left for a client.
     Exhausted {
         /// The client's Ethernet address.
-        mac: MacAddr,
+        mac: Mac,
     },
     /// A datagram was no message for this server.
     Ignored {
         /// Where the frame came from.
-        source_mac: MacAddr,
+        source_mac: Mac,
         /// Why.
         reason: PacketError,
     },

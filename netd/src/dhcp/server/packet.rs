@@ -11,8 +11,7 @@ use std::net::Ipv4Addr;
 use dhcproto::error::EncodeError;
 use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, Opcode, OptionCode};
 use dhcproto::{Encodable, v4};
-
-use crate::dhcp::MacAddr;
+use registry::Mac;
 
 /// The fixed fields and the cookie: what stands before the first option.
 const HEADER_LEN: usize = 240;
@@ -87,7 +86,7 @@ pub struct Request {
     /// The address that the client has and answers ARP for; 0.0.0.0 if none.
     pub ciaddr: Ipv4Addr,
     /// The client's Ethernet address.
-    pub chaddr: MacAddr,
+    pub chaddr: Mac,
     /// The address that it asks for (option 50).
     pub requested: Option<Ipv4Addr>,
     /// The lease time that it asks for, in seconds (option 51).
@@ -121,7 +120,7 @@ pub enum PacketError {
     NotEthernet,
     /// The hardware address is no station's.
     #[error("{0} cannot be the address of a client")]
-    NotAStation(MacAddr),
+    NotAStation(Mac),
     /// It came through a relay, and there is none on a container's link.
     #[error("the message was forwarded by a relay, {0}")]
     Relayed(Ipv4Addr),
@@ -159,7 +158,7 @@ impl Request {
         let _yiaddr = fields.take::<4>()?;
         let _siaddr = fields.take::<4>()?;
         let giaddr = Ipv4Addr::from(fields.take::<4>()?);
-        let chaddr = MacAddr::new(fields.take()?);
+        let chaddr = Mac(fields.take()?);
         let _padding = fields.take::<10>()?;
         let sname = fields.take::<64>()?;
         let file = fields.take::<128>()?;
@@ -169,7 +168,7 @@ impl Request {
         if !giaddr.is_unspecified() {
             return Err(PacketError::Relayed(giaddr));
         }
-        if !chaddr.is_station() {
+        if !is_station(chaddr) {
             return Err(PacketError::NotAStation(chaddr));
         }
         let options = Options::parse(fields.0, &file, &sname)?;
@@ -205,6 +204,13 @@ impl Request {
         let accepted = self.max_size.unwrap_or(SMALLEST_LIMIT).max(SMALLEST_LIMIT);
         usize::from(accepted.min(mtu.max(SMALLEST_LIMIT))) - IP_UDP_LEN
     }
+}
+
+/// Whether this can be the address of one station: neither all zeroes nor one of
+/// a group, which has the lowest bit of the first byte set.
+fn is_station(mac: Mac) -> bool {
+    let Mac([first, ..]) = mac;
+    first & 1 == 0 && mac != Mac([0; 6])
 }
 
 /// The fixed fields not yet taken.
@@ -334,7 +340,7 @@ pub fn encode(
     limit: usize,
 ) -> Result<Vec<u8>, EncodeError> {
     let none = Ipv4Addr::UNSPECIFIED;
-    let chaddr = request.chaddr.octets();
+    let chaddr = request.chaddr.0;
     let mut message = Message::new_with_id(
         request.xid,
         header.ciaddr,

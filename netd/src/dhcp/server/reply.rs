@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use dhcproto::error::EncodeError;
 use dhcproto::v4::{DhcpOption, MessageType, OptionCode};
+use registry::Mac;
 
 use super::Transmit;
 use super::config::ServerConfig;
 use super::packet::{ReplyHeader, Request, encode};
 use super::timers::{rebinding_time, renewal_time};
-use crate::dhcp::{CLIENT_PORT, MacAddr, SERVER_PORT};
+use crate::dhcp::{BROADCAST_MAC, CLIENT_PORT, SERVER_PORT};
 
 /// RFC 2132, section 5.1: "The minimum legal value for the MTU is 68."
 const SMALLEST_MTU: u16 = 68;
@@ -77,8 +78,8 @@ fn header(request: &Request, answer: Answer) -> ReplyHeader {
 
 /// The frame's and the datagram's destination by RFC 2131, section 4.1, without
 /// relays.
-fn target(request: &Request, answer: Answer) -> (MacAddr, Ipv4Addr) {
-    let everybody = (MacAddr::BROADCAST, Ipv4Addr::BROADCAST);
+fn target(request: &Request, answer: Answer) -> (Mac, Ipv4Addr) {
+    let everybody = (BROADCAST_MAC, Ipv4Addr::BROADCAST);
     match answer {
         // "In all cases, when 'giaddr' is zero, the server broadcasts any DHCPNAK
         // messages to 0xffffffff."

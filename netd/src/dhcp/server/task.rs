@@ -60,7 +60,7 @@ pub async fn serve(
             () = at(link.server.deadline()) => link.handle(Input::Time),
             () = at(pause.map(|pause| now + pause)), if pause.is_some() => {}
             received = link.socket.recv(), if pause.is_none() => {
-                pace.take();
+                pace.take(now, rate);
                 link.receive(received);
             }
         }
@@ -171,33 +171,33 @@ impl Losses {
 /// and holds a quarter of a second's worth.
 #[derive(Debug)]
 struct Pace {
-    /// When the bucket would be full if nothing were taken.
-    filled_at: Instant,
-    taken: u32,
+    /// When the bucket will be full.
+    full_at: Instant,
 }
 
 impl Pace {
     fn new(now: Instant) -> Self {
-        Self {
-            filled_at: now,
-            taken: 0,
-        }
+        Self { full_at: now }
     }
 
     /// How long no message may be handled; nothing, if one may be now.
-    fn pause(&mut self, now: Instant, per_second: u32) -> Option<Duration> {
+    fn pause(&self, now: Instant, per_second: u32) -> Option<Duration> {
         let rate = per_second.max(1);
-        let each = Duration::from_secs(1) / rate;
-        self.filled_at = self.filled_at.max(now) + each * std::mem::take(&mut self.taken);
-        let allowed = each * (rate / 4).max(1);
-        // One more must fit.
-        let debt = self.filled_at.saturating_duration_since(now) + each;
-        debt.checked_sub(allowed).filter(|pause| !pause.is_zero())
+        let missing = self.full_at.saturating_duration_since(now);
+        let wanted = missing + share(rate);
+        wanted
+            .checked_sub(share(rate) * (rate / 4).max(1))
+            .filter(|pause| !pause.is_zero())
     }
 
-    fn take(&mut self) {
-        self.taken = self.taken.saturating_add(1);
+    fn take(&mut self, now: Instant, per_second: u32) {
+        self.full_at = self.full_at.max(now) + share(per_second.max(1));
     }
+}
+
+/// The time that one message stands for.
+fn share(rate: u32) -> Duration {
+    Duration::from_secs(1) / rate
 }
 
 #[cfg(test)]
@@ -211,7 +211,7 @@ mod tests {
             match pace.pause(now, rate) {
                 Some(pause) => now += pause,
                 None => {
-                    pace.take();
+                    pace.take(now, rate);
                     count += 1;
                 }
             }
@@ -240,7 +240,7 @@ mod tests {
             let now = start + Duration::from_secs(step);
             for _ in 0..50 {
                 assert_eq!(pace.pause(now, 200), None);
-                pace.take();
+                pace.take(now, 200);
             }
         }
     }
