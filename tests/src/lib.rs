@@ -4,9 +4,6 @@
 //! The tests see the programs from outside alone: command lines, exit codes, what
 //! getent, ping, ssh and busctl say, and the files whose format is documented.
 
-// A test's helper that fails is a test that fails.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
-
 mod container;
 mod network;
 mod networkd;

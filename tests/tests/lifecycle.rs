@@ -1,0 +1,129 @@
+//! How a container ends, and how it comes back.
+
+use std::os::unix::process::ExitStatusExt;
+
+use netns_fixtures::wait_until;
+use rspawn_tests::{SOON, Start, host, record, with_netd};
+
+#[test]
+fn a_reboot_restarts_the_container_and_a_signal_ends_it_in_order() {
+    with_netd(|host, _netd| {
+        let tree = host.tree("bookworm");
+        let mut web = Start::new(host, "web", &tree).boot();
+        let address = web.ipv4();
+        let boot_id = web.run("cat /proc/sys/kernel/random/boot_id");
+        web.run("touch /run/before");
+
+        let _ = web.sh("systemctl reboot");
+        web.wait_for_restart();
+        web.wait_for_boot();
+        assert_eq!(web.ipv4(), address, "it keeps its address");
+        assert!(!web.sh("test -e /run/before").success(), "/run is new");
+        assert_ne!(web.run("cat /proc/sys/kernel/random/boot_id"), boot_id);
+        host.run("ping -c1 -W5 web");
+
+        // A clean stop: what the tree does at its end is done.
+        web.run(
+            "printf '[Service]\\nType=oneshot\\nRemainAfterExit=yes\\nExecStop=/bin/touch /stopped\\n' >/run/systemd/system/mark.service
+             systemctl daemon-reload; systemctl start mark",
+        );
+        assert_eq!(web.end(libc::SIGTERM).code(), Some(0));
+        assert!(
+            host.exists(tree.join("stopped")),
+            "init was not stopped in order"
+        );
+        assert!(wait_until(SOON, || record(host, "web").is_none()));
+    });
+}
+
+#[test]
+fn the_second_signal_kills() {
+    let host = host();
+    let tree = host.busybox_tree();
+    let script = "trap 'echo asked' USR1; echo ready; while :; do sleep 0.1; done";
+    let mut web = Start::without_network(&host, "web", &tree)
+        .args([
+            "--private-network",
+            "--kill-signal=SIGUSR1",
+            "/bin/sh",
+            "-c",
+            script,
+        ])
+        .start();
+    web.supervisor().wait_for_output("ready", SOON);
+    web.supervisor().signal(libc::SIGTERM);
+    web.supervisor().wait_for_output("asked", SOON);
+    assert!(web.supervisor().ended().is_none(), "once is a request");
+    let ended = web.end(libc::SIGTERM);
+    assert!(!ended.success(), "killed: {ended:?}");
+    assert!(host.processes_in("web.service").is_empty());
+}
+
+#[test]
+fn sigint_is_as_sigterm() {
+    let host = host();
+    let tree = host.busybox_tree();
+    let script = "trap 'exit 9' USR1; echo ready; while :; do sleep 0.1; done";
+    let mut web = Start::without_network(&host, "web", &tree)
+        .args(["--kill-signal=SIGUSR1", "/bin/sh", "-c", script])
+        .start();
+    web.supervisor().wait_for_output("ready", SOON);
+    assert_eq!(web.end(libc::SIGINT).code(), Some(9));
+}
+
+#[test]
+fn nothing_outlives_a_supervisor_that_is_killed() {
+    with_netd(|host, _netd| {
+        let tree = host.busybox_tree();
+        // The payload clears the signal that it would get at its parent's end, as
+        // any program does that changes its user.
+        let mut web = Start::new(host, "web", &tree)
+            .args([
+                "-a",
+                "/bin/sh",
+                "-c",
+                "setsid sleep 4242 & exec setsid sleep 4243",
+            ])
+            .start();
+        host.run("ping -c1 -W5 web");
+        web.supervisor().signal(libc::SIGKILL);
+        assert_eq!(web.wait().signal(), Some(libc::SIGKILL));
+        let payloads = || host.run("pgrep -f 'sleep 424' || true");
+        assert!(
+            wait_until(SOON, || payloads().is_empty()),
+            "left: {}",
+            payloads()
+        );
+        assert!(
+            wait_until(SOON, || record(host, "web").is_none()),
+            "the record is left"
+        );
+        assert!(!host.sh("getent -s rspawn hosts web").success());
+        // And the name is free at once.
+        let mut again = Start::new(host, "web", &tree)
+            .args(["-a", "/bin/sleep", "100"])
+            .start();
+        host.run("ping -c1 -W5 web");
+        again.end(libc::SIGTERM);
+    });
+}
+
+#[test]
+fn a_name_can_be_taken_again_and_again() {
+    with_netd(|host, _netd| {
+        let tree = host.busybox_tree();
+        for round in 0..20 {
+            let output = Start::new(host, "web", &tree)
+                .args(["-a", "/bin/true"])
+                .output();
+            assert!(output.success(), "round {round}: {output}");
+        }
+        let links = || host.run("ip -o link show");
+        assert!(
+            wait_until(SOON, || links().lines().count() == 1),
+            "links are left: {}",
+            links()
+        );
+        assert!(host.run("ls /run/rspawn/machines").is_empty());
+    });
+}
