@@ -1,4 +1,5 @@
 //! Being built.
 
 pub mod dhcp;
+pub mod nft;
 pub mod packet_socket;

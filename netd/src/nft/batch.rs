@@ -1,0 +1,126 @@
+//! A batch: what the kernel does wholly or not at all.
+
+use std::collections::BTreeSet;
+
+use netlink_packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE};
+use netlink_packet_netfilter::nftables::{NfTablesMessage, TableFlags};
+
+use super::messages;
+use super::rules::{Layout, link_element};
+
+/// One message of a batch.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub message: NfTablesMessage,
+    /// Netlink flags beside NLM_F_REQUEST.
+    pub flags: u16,
+    /// What it does, for errors.
+    pub what: String,
+}
+
+/// Messages that are carried out as one transaction.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    steps: Vec<Step>,
+}
+
+impl Batch {
+    /// The whole table made anew, whatever stood under its name before.
+    pub fn rebuild(layout: &Layout, flags: Option<TableFlags>) -> Batch {
+        let mut batch = Batch::default();
+        // Deleting what does not exist is an error, creating what exists is none. Without
+        // flags, as these cannot be changed on an existing table.
+        batch.create(NfTablesMessage::NewTable(messages::table(None)), "table");
+        batch.delete_table();
+        batch.create(NfTablesMessage::NewTable(messages::table(flags)), "table");
+        for (set, id) in layout.sets.iter().zip(1..) {
+            let what = format!("set {}", set.name);
+            batch.create(NfTablesMessage::NewSet(messages::new_set(set, id)), &what);
+            if !set.elements.is_empty() {
+                let elements = messages::elements(set.name, set.elements.iter().cloned());
+                batch.create(NfTablesMessage::NewSetElement(elements), &what);
+            }
+        }
+        for chain in &layout.chains {
+            let what = format!("chain {}", chain.name);
+            batch.create(NfTablesMessage::NewChain(messages::chain(chain)), &what);
+            for rule in &chain.rules {
+                let what = format!("rule '{}' of chain {}", rule.comment, chain.name);
+                batch.push(
+                    NfTablesMessage::NewRule(messages::rule(chain, rule)),
+                    NLM_F_CREATE | NLM_F_APPEND,
+                    &what,
+                );
+            }
+        }
+        batch
+    }
+
+    /// Takes a table over that outlived its owner.
+    pub fn adopt(flags: TableFlags) -> Batch {
+        let mut batch = Batch::default();
+        batch.push(
+            NfTablesMessage::NewTable(messages::table(Some(flags))),
+            0,
+            "table",
+        );
+        batch
+    }
+
+    /// Removes the table.
+    pub fn remove() -> Batch {
+        let mut batch = Batch::default();
+        batch.delete_table();
+        batch
+    }
+
+    /// Makes a set of link indices from `before` into `after`.
+    pub fn change_links(set: &str, before: &BTreeSet<u32>, after: &BTreeSet<u32>) -> Batch {
+        let encode = |indices: Vec<&u32>| -> Vec<Vec<u8>> {
+            indices
+                .into_iter()
+                .map(|&index| link_element(index))
+                .collect()
+        };
+        let mut batch = Batch::default();
+        let gone = encode(before.difference(after).collect());
+        if !gone.is_empty() {
+            let message = NfTablesMessage::DeleteSetElement(messages::elements(set, gone));
+            batch.push(message, 0, &format!("elements of set {set}"));
+        }
+        let new = encode(after.difference(before).collect());
+        if !new.is_empty() {
+            let message = NfTablesMessage::NewSetElement(messages::elements(set, new));
+            batch.create(message, &format!("elements of set {set}"));
+        }
+        batch
+    }
+
+    /// The messages; the last one asks for an acknowledgement.
+    pub fn into_steps(mut self) -> Vec<Step> {
+        if let Some(last) = self.steps.last_mut() {
+            last.flags |= NLM_F_ACK;
+        }
+        self.steps
+    }
+
+    fn create(&mut self, message: NfTablesMessage, what: &str) {
+        self.push(message, NLM_F_CREATE, what);
+    }
+
+    fn delete_table(&mut self) {
+        self.push(
+            NfTablesMessage::DeleteTable(messages::table(None)),
+            0,
+            "table",
+        );
+    }
+
+    fn push(&mut self, message: NfTablesMessage, flags: u16, what: &str) {
+        self.steps.push(Step {
+            message,
+            flags,
+            what: what.to_owned(),
+        });
+    }
+}

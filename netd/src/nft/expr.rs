@@ -1,0 +1,263 @@
+//! Expressions: the instructions that a rule is made of, nf_tables' register machine.
+//!
+//! Each function gives the instructions of one condition or one statement. All use
+//! register 1, which the kernel reports back under the number it was given.
+//! Numbers are those of `linux/netfilter/nf_tables.h`.
+
+use netlink_packet_core::DefaultNla;
+use netlink_packet_netfilter::nftables::{
+    Bitwise, Cmp, DataAttribute, Expressions, Immediate, Lookup, Meta, MetaKey, Operator, Payload,
+    Register, Verdict, VerdictAttribute,
+};
+
+/// The instructions of a condition or statement.
+pub(super) type Code = Vec<Expressions>;
+
+const REG: Register = Register::Reg1;
+/// Number of register 1, for the expressions that are written attribute by attribute.
+const REG_NUMBER: u32 = 1;
+
+const PAYLOAD_NETWORK_HEADER: u32 = 1;
+const PAYLOAD_TRANSPORT_HEADER: u32 = 2;
+
+const NF_DROP: u32 = 0;
+const NF_ACCEPT: u32 = 1;
+
+const FIB_RESULT_OIF: u32 = 1;
+const FIB_F_SADDR: u32 = 1 << 0;
+const FIB_F_IIF: u32 = 1 << 3;
+const FIB_F_PRESENT: u32 = 1 << 5;
+
+const CT_STATE: u32 = 0;
+const CT_STATUS: u32 = 2;
+
+/// Bits of `ct state`: one of an established flow, or related to one.
+pub(super) const CT_ESTABLISHED_OR_RELATED: u32 = (1 << 1) | (1 << 2);
+/// Bit of `ct status` of a flow whose destination was translated (IPS_DST_NAT).
+pub(super) const CT_DNAT: u32 = 1 << 5;
+
+/// A family of the packet, as `meta nfproto` has it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Family {
+    /// NFPROTO_IPV4.
+    V4 = 2,
+    /// NFPROTO_IPV6.
+    V6 = 10,
+}
+
+/// A transport protocol by its IANA number.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Transport {
+    /// ICMP.
+    Icmp = 1,
+    /// UDP.
+    Udp = 17,
+    /// ICMPv6.
+    Icmpv6 = 58,
+}
+
+/// The packet came in by a link of this group.
+pub(super) fn from_group(group: u32) -> Code {
+    compare_meta(
+        MetaKey::Iifgroup,
+        Operator::Equal,
+        group.to_ne_bytes().to_vec(),
+    )
+}
+
+/// The packet came in by a link of another group.
+pub(super) fn not_from_group(group: u32) -> Code {
+    compare_meta(
+        MetaKey::Iifgroup,
+        Operator::NotEqual,
+        group.to_ne_bytes().to_vec(),
+    )
+}
+
+/// The packet leaves by a link of another group.
+pub(super) fn not_to_group(group: u32) -> Code {
+    compare_meta(
+        MetaKey::Oifgroup,
+        Operator::NotEqual,
+        group.to_ne_bytes().to_vec(),
+    )
+}
+
+/// The packet leaves by a link whose index is in the named set.
+pub(super) fn to_link_in(set: &str) -> Code {
+    vec![load_meta(MetaKey::Oif), look_up(set)]
+}
+
+/// The packet is of this family.
+pub(super) fn family(family: Family) -> Code {
+    compare_meta(MetaKey::Nfproto, Operator::Equal, vec![family as u8])
+}
+
+/// The packet carries this transport protocol, extension headers skipped.
+pub(super) fn transport(protocol: Transport) -> Code {
+    compare_meta(MetaKey::L4Proto, Operator::Equal, vec![protocol as u8])
+}
+
+/// The destination port of UDP or TCP is this one.
+pub(super) fn destination_port(port: u16) -> Code {
+    vec![
+        load_payload(PAYLOAD_TRANSPORT_HEADER, 2, 2),
+        compare(port.to_be_bytes().to_vec()),
+    ]
+}
+
+/// The type of the ICMP or ICMPv6 message is this one.
+pub(super) fn icmp_type(number: u8) -> Code {
+    vec![
+        load_payload(PAYLOAD_TRANSPORT_HEADER, 0, 1),
+        compare(vec![number]),
+    ]
+}
+
+/// The type of the ICMP or ICMPv6 message is in the named set.
+pub(super) fn icmp_type_in(set: &str) -> Code {
+    vec![load_payload(PAYLOAD_TRANSPORT_HEADER, 0, 1), look_up(set)]
+}
+
+/// The IPv4 source is in this /8.
+pub(super) fn ipv4_source_net8(first: u8) -> Code {
+    vec![
+        load_payload(PAYLOAD_NETWORK_HEADER, 12, 1),
+        compare(vec![first]),
+    ]
+}
+
+/// The IPv4 destination is in this /8.
+pub(super) fn ipv4_destination_net8(first: u8) -> Code {
+    vec![
+        load_payload(PAYLOAD_NETWORK_HEADER, 16, 1),
+        compare(vec![first]),
+    ]
+}
+
+/// The IPv6 source is the unspecified address.
+pub(super) fn ipv6_source_unspecified() -> Code {
+    vec![
+        load_payload(PAYLOAD_NETWORK_HEADER, 8, 16),
+        compare(vec![0; 16]),
+    ]
+}
+
+/// The source has no route back by the link that the packet came in by
+/// (`fib saddr . iif oif missing`).
+pub(super) fn source_has_no_route_back() -> Code {
+    const DREG: u16 = 1;
+    const RESULT: u16 = 2;
+    const FLAGS: u16 = 3;
+    let fib = other(
+        "fib",
+        &[
+            (DREG, REG_NUMBER),
+            (RESULT, FIB_RESULT_OIF),
+            (FLAGS, FIB_F_SADDR | FIB_F_IIF | FIB_F_PRESENT),
+        ],
+    );
+    vec![fib, compare(vec![0; 4])]
+}
+
+/// The state of the packet's connection has one of these bits.
+pub(super) fn ct_state_any(bits: u32) -> Code {
+    ct_any(CT_STATE, bits)
+}
+
+/// The status of the packet's connection has one of these bits.
+pub(super) fn ct_status_any(bits: u32) -> Code {
+    ct_any(CT_STATUS, bits)
+}
+
+/// Ends the chain and lets the packet pass on.
+pub(super) fn accept() -> Code {
+    vec![verdict(NF_ACCEPT)]
+}
+
+/// Counts the packet, so that `nft list table inet rspawn` tells what is dropped, and
+/// drops it.
+pub(super) fn count_and_drop() -> Code {
+    vec![other("counter", &[]), verdict(NF_DROP)]
+}
+
+/// Gives the flow the address of the link that it leaves by.
+pub(super) fn masquerade() -> Code {
+    vec![other("masq", &[])]
+}
+
+fn ct_any(key: u32, bits: u32) -> Code {
+    const DREG: u16 = 1;
+    const KEY: u16 = 2;
+    let mask = bits.to_ne_bytes().to_vec();
+    vec![
+        other("ct", &[(KEY, key), (DREG, REG_NUMBER)]),
+        Expressions::Bitwise(vec![
+            Bitwise::SourceRegister(REG),
+            Bitwise::DestinationRegister(REG),
+            Bitwise::Length(4),
+            Bitwise::Mask(DataAttribute::Value(mask)),
+            Bitwise::Xor(DataAttribute::Value(vec![0; 4])),
+        ]),
+        compare_by(Operator::NotEqual, vec![0; 4]),
+    ]
+}
+
+fn compare_meta(key: MetaKey, operator: Operator, value: Vec<u8>) -> Code {
+    vec![load_meta(key), compare_by(operator, value)]
+}
+
+fn load_meta(key: MetaKey) -> Expressions {
+    Expressions::Meta(vec![Meta::Key(key), Meta::DestinationRegister(REG)])
+}
+
+fn load_payload(base: u32, offset: u32, length: u32) -> Expressions {
+    Expressions::Payload(vec![
+        Payload::DestinationRegister(REG),
+        Payload::Base(base),
+        Payload::Offset(offset),
+        Payload::Len(length),
+    ])
+}
+
+fn compare(value: Vec<u8>) -> Expressions {
+    compare_by(Operator::Equal, value)
+}
+
+fn compare_by(operator: Operator, value: Vec<u8>) -> Expressions {
+    Expressions::Cmp(vec![
+        Cmp::SourceRegister(REG),
+        Cmp::Op(operator),
+        Cmp::Data(DataAttribute::Value(value)),
+    ])
+}
+
+fn look_up(set: &str) -> Expressions {
+    Expressions::Lookup(vec![
+        Lookup::Set(set.to_owned()),
+        Lookup::SourceRegister(REG),
+        // Said although it is the default: an inverted look-up must not pass for ours.
+        Lookup::Flags(0),
+    ])
+}
+
+fn verdict(code: u32) -> Expressions {
+    Expressions::Immediate(vec![
+        Immediate::DestinationRegister(Register::Verdict),
+        Immediate::Data(DataAttribute::Verdict(vec![VerdictAttribute::Code(
+            Verdict::Other(code),
+        )])),
+    ])
+}
+
+/// An expression that the packet crate has no type for; all its attributes are 32-bit
+/// numbers in network order.
+fn other(name: &str, attributes: &[(u16, u32)]) -> Expressions {
+    Expressions::Other {
+        expression_type: name.to_owned(),
+        attributes: attributes
+            .iter()
+            .map(|&(kind, value)| DefaultNla::new(kind, value.to_be_bytes().to_vec()))
+            .collect(),
+    }
+}

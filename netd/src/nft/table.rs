@@ -1,0 +1,244 @@
+//! The table in the kernel: put in place, checked, healed, removed.
+
+use std::collections::BTreeSet;
+
+use netlink_packet_netfilter::nftables::TableFlags;
+use registry::LINK_GROUP;
+
+use super::batch::Batch;
+use super::error::NftError;
+use super::readback::{self, Found, Head};
+use super::rules::{INBOUND_OPEN, Layout};
+use super::socket::NftSocket;
+
+/// Name of the table; its family is `inet`.
+pub const TABLE_NAME: &str = "rspawn";
+
+const INSTALLING: &str = "writing the firewall table";
+const ADOPTING: &str = "taking over the firewall table";
+const OPENING: &str = "changing which links are open to the outside";
+const REMOVING: &str = "removing the firewall table";
+
+/// How the table is guarded against other programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protection {
+    /// Only we can change it, `nft flush ruleset` of others passes it by, and it stays
+    /// when we end (Linux 6.9 and later).
+    Owned,
+    /// Others can change it; [`super::Monitor`] tells, [`Table::heal`] repairs.
+    Watched,
+}
+
+impl Protection {
+    fn flags(self) -> Option<TableFlags> {
+        match self {
+            Protection::Owned => Some(TableFlags::Owner | TableFlags::Persisent),
+            Protection::Watched => None,
+        }
+    }
+}
+
+/// What stands in the kernel under the table's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// The table, as it should be.
+    Intact,
+    /// Nothing.
+    Missing,
+    /// A table that is not as it should be: rules, sets, elements or flags differ.
+    Altered,
+}
+
+/// Our table, and the socket that owns it. Dropping it leaves the table in place.
+#[derive(Debug)]
+pub struct Table {
+    socket: NftSocket,
+    protection: Protection,
+    inbound_open: BTreeSet<u32>,
+    /// Generation of the ruleset at which the table was last seen intact.
+    intact_at: Option<u32>,
+}
+
+impl Table {
+    /// Puts the table in place in the network namespace of the calling thread, in one
+    /// transaction, with the best protection that this kernel has. A table that is
+    /// already as it should be, left by an earlier run, is taken over untouched.
+    ///
+    /// No link is open to the outside at first, see [`Table::set_inbound_open`].
+    ///
+    /// # Errors
+    /// [`NftError::Owned`] if another living process owns the table;
+    /// [`NftError::Refused`] without CAP_NET_ADMIN, or if the kernel lacks what a rule needs.
+    pub fn install() -> Result<Table, NftError> {
+        match Table::install_as(Protection::Owned) {
+            // What kernels answer that know no such flags: 5.12 to 6.8, and before.
+            Err(error) if matches!(error.refusal(), Some(libc::EOPNOTSUPP | libc::EINVAL)) => {
+                tracing::debug!("this kernel's nf_tables cannot protect a table from others");
+                Table::install_as(Protection::Watched)
+            }
+            result => result,
+        }
+    }
+
+    /// Like [`Table::install`], with this protection and no other.
+    ///
+    /// # Errors
+    /// As [`Table::install`], and [`NftError::Refused`] with `EOPNOTSUPP` or `EINVAL` where
+    /// the kernel cannot protect a table.
+    pub fn install_as(protection: Protection) -> Result<Table, NftError> {
+        let mut table = Table {
+            socket: NftSocket::open()?,
+            protection,
+            inbound_open: BTreeSet::new(),
+            intact_at: None,
+        };
+        table.heal()?;
+        Ok(table)
+    }
+
+    /// How the table is guarded.
+    pub fn protection(&self) -> Protection {
+        self.protection
+    }
+
+    /// Netlink port of the socket that writes the table: changes whose
+    /// [`super::Author::port`] is this one are our own.
+    pub fn port(&self) -> u32 {
+        self.socket.port()
+    }
+
+    /// Tells whether the table is as it should be. Costs one question if nobody changed
+    /// any rule of the host since the last time, about a dozen otherwise. Writes nothing.
+    ///
+    /// # Errors
+    /// [`NftError::Owned`] if another process owns the table by now; [`NftError::Restless`]
+    /// if the rules of the host change all the time.
+    pub fn verify(&mut self) -> Result<State, NftError> {
+        if self.intact_at == Some(readback::generation(&mut self.socket)?) {
+            return Ok(State::Intact);
+        }
+        let found = self.read()?;
+        Ok(self.judge(&found))
+    }
+
+    /// Makes the table as it should be, in one transaction, and says how it was before.
+    /// Writes nothing if it was intact.
+    ///
+    /// # Errors
+    /// As [`Table::verify`], and [`NftError::Refused`].
+    pub fn heal(&mut self) -> Result<State, NftError> {
+        if self.intact_at == Some(readback::generation(&mut self.socket)?) {
+            return Ok(State::Intact);
+        }
+        let found = self.read()?;
+        let state = self.judge(&found);
+        if state == State::Intact {
+            return Ok(state);
+        }
+        match (self.adoptable(&found), self.protection.flags()) {
+            (true, Some(flags)) => self.socket.transact(ADOPTING, Batch::adopt(flags))?,
+            (_, flags) => {
+                let layout = self.layout();
+                self.socket
+                    .transact(INSTALLING, Batch::rebuild(&layout, flags))?;
+            }
+        }
+        Ok(state)
+    }
+
+    /// Sets which links let new flows from outside in (`Inbound=yes`), by interface index.
+    /// An index that is gone does no harm, as the kernel does not use it again soon; it is
+    /// to be left out at the next call. Writes only the difference.
+    ///
+    /// # Errors
+    /// As [`Table::heal`].
+    pub fn set_inbound_open(&mut self, links: &BTreeSet<u32>) -> Result<(), NftError> {
+        if *links == self.inbound_open {
+            return Ok(());
+        }
+        let before = std::mem::replace(&mut self.inbound_open, links.clone());
+        let batch = Batch::change_links(INBOUND_OPEN, &before, links);
+        self.intact_at = None;
+        match self.socket.transact(OPENING, batch) {
+            Ok(()) => Ok(()),
+            // The table or the set is not what we left: then the whole of it is due.
+            Err(error) if matches!(error.refusal(), Some(libc::ENOENT | libc::EEXIST)) => {
+                self.heal().map(|_| ())
+            }
+            Err(error) => {
+                self.inbound_open = before;
+                Err(error)
+            }
+        }
+    }
+
+    /// Removes the table from the kernel.
+    ///
+    /// # Errors
+    /// As [`Table::verify`], and [`NftError::Refused`].
+    pub fn remove(mut self) -> Result<(), NftError> {
+        remove_by(&mut self.socket).map(|_| ())
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::new(LINK_GROUP, &self.inbound_open)
+    }
+
+    fn read(&mut self) -> Result<Found, NftError> {
+        let layout = self.layout();
+        let found = readback::read(&mut self.socket, &layout)?;
+        refuse_foreign_owner(found.head.as_ref(), self.socket.port())?;
+        Ok(found)
+    }
+
+    fn judge(&mut self, found: &Found) -> State {
+        let state = match found.head {
+            None => State::Missing,
+            Some(head) if found.as_wanted && self.guarded(&head) => State::Intact,
+            Some(_) => State::Altered,
+        };
+        self.intact_at = (state == State::Intact).then_some(found.generation);
+        state
+    }
+
+    /// The table has the flags that it should have. That a living owner is us was checked.
+    fn guarded(&self, head: &Head) -> bool {
+        head.flags == self.protection.flags().unwrap_or_default()
+    }
+
+    /// The table lacks nothing but an owner: its last one ended.
+    fn adoptable(&self, found: &Found) -> bool {
+        found.as_wanted
+            && found
+                .head
+                .is_some_and(|head| head.flags == TableFlags::Persisent)
+    }
+}
+
+/// Removes the table when no daemon runs, for uninstalling. Tells whether there was one.
+///
+/// # Errors
+/// [`NftError::Owned`] if a living process owns the table; [`NftError::Refused`] without
+/// CAP_NET_ADMIN.
+pub fn remove() -> Result<bool, NftError> {
+    remove_by(&mut NftSocket::open()?)
+}
+
+fn remove_by(socket: &mut NftSocket) -> Result<bool, NftError> {
+    let Some(head) = readback::head(socket)? else {
+        return Ok(false);
+    };
+    refuse_foreign_owner(Some(&head), socket.port())?;
+    match socket.transact(REMOVING, Batch::remove()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.refusal() == Some(libc::ENOENT) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn refuse_foreign_owner(head: Option<&Head>, own_port: u32) -> Result<(), NftError> {
+    match head.and_then(|head| head.owner) {
+        Some(port) if port != own_port => Err(NftError::Owned { port }),
+        _ => Ok(()),
+    }
+}

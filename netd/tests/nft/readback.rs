@@ -1,0 +1,316 @@
+//! What the program nft reads in the kernel is what was meant.
+
+use std::collections::BTreeSet;
+
+use netd::nft::{Protection, State, Table};
+use serde_json::{Value, json};
+
+use crate::world::Netns;
+
+/// The objects of our table by kind, as nft reports them.
+fn listed(netns: &Netns, kind: &str) -> Vec<Value> {
+    let text = netns.run("nft", &["-j", "list", "table", "inet", "rspawn"]);
+    let report: Value = serde_json::from_str(&text).unwrap();
+    let objects = report["nftables"].as_array().unwrap();
+    objects
+        .iter()
+        .filter_map(|object| object.get(kind))
+        .cloned()
+        .collect()
+}
+
+fn is(left: Value, right: Value) -> Value {
+    json!({"match": {"op": "==", "left": left, "right": right}})
+}
+
+fn is_not(left: Value, right: Value) -> Value {
+    json!({"match": {"op": "!=", "left": left, "right": right}})
+}
+
+fn has(left: Value, right: Value) -> Value {
+    json!({"match": {"op": "in", "left": left, "right": right}})
+}
+
+fn meta(key: &str) -> Value {
+    json!({"meta": {"key": key}})
+}
+
+fn field(protocol: &str, field: &str) -> Value {
+    json!({"payload": {"protocol": protocol, "field": field}})
+}
+
+fn ct(key: &str) -> Value {
+    json!({"ct": {"key": key}})
+}
+
+fn net8(addr: &str) -> Value {
+    json!({"prefix": {"addr": addr, "len": 8}})
+}
+
+/// Chain and expressions of each rule as they should be reported.
+fn wanted_rules() -> Vec<(&'static str, Vec<Value>)> {
+    let group = registry::LINK_GROUP;
+    let accept = || json!({"accept": null});
+    let drop = || [json!({"counter": null}), json!({"drop": null})];
+    let [count, discard] = drop();
+    let dropped = |mut parts: Vec<Value>| {
+        parts.extend([count.clone(), discard.clone()]);
+        parts
+    };
+    let unspecified = || is(field("ip6", "saddr"), json!("::"));
+    vec![
+        (
+            "prerouting",
+            vec![is_not(meta("iifgroup"), json!(group)), accept()],
+        ),
+        (
+            "prerouting",
+            dropped(vec![
+                is(meta("nfproto"), json!("ipv4")),
+                is(field("udp", "dport"), json!(67)),
+            ]),
+        ),
+        (
+            "prerouting",
+            dropped(vec![is(field("ip", "daddr"), net8("127.0.0.0"))]),
+        ),
+        (
+            "prerouting",
+            dropped(vec![is(field("icmp", "type"), json!("redirect"))]),
+        ),
+        (
+            "prerouting",
+            dropped(vec![is(
+                field("icmpv6", "type"),
+                json!("@icmpv6_of_routers"),
+            )]),
+        ),
+        (
+            "prerouting",
+            vec![
+                unspecified(),
+                is(field("icmpv6", "type"), json!("@icmpv6_from_unspecified")),
+                accept(),
+            ],
+        ),
+        ("prerouting", dropped(vec![unspecified()])),
+        (
+            "prerouting",
+            dropped(vec![is(field("ip", "saddr"), net8("0.0.0.0"))]),
+        ),
+        (
+            "prerouting",
+            dropped(vec![is(
+                json!({"fib": {"result": "oif", "flags": ["saddr", "iif"]}}),
+                json!(false),
+            )]),
+        ),
+        (
+            "forward",
+            vec![is_not(meta("oifgroup"), json!(group)), accept()],
+        ),
+        (
+            "forward",
+            vec![is(meta("iifgroup"), json!(group)), accept()],
+        ),
+        (
+            "forward",
+            vec![
+                has(ct("state"), json!(["established", "related"])),
+                accept(),
+            ],
+        ),
+        ("forward", vec![has(ct("status"), json!("dnat")), accept()]),
+        (
+            "forward",
+            vec![is(meta("oif"), json!("@inbound_open")), accept()],
+        ),
+        ("forward", dropped(vec![])),
+        (
+            "postrouting",
+            vec![
+                is(meta("iifgroup"), json!(group)),
+                is_not(meta("oifgroup"), json!(group)),
+                json!({"masquerade": null}),
+            ],
+        ),
+    ]
+}
+
+#[test]
+fn nft_reads_the_rules_that_were_meant() {
+    let netns = Netns::new();
+    let mut table = netns.enter(|| Table::install().unwrap());
+
+    let mut rules = Vec::new();
+    for rule in listed(&netns, "rule") {
+        let mut code = rule["expr"].as_array().unwrap().clone();
+        for part in &mut code {
+            if part.get("counter").is_some() {
+                *part = json!({"counter": null});
+            }
+        }
+        assert!(rule["comment"].is_string(), "no comment: {rule}");
+        rules.push((rule["chain"].as_str().unwrap().to_owned(), code));
+    }
+    let wanted: Vec<_> = wanted_rules()
+        .into_iter()
+        .map(|(chain, code)| (chain.to_owned(), code))
+        .collect();
+    assert_eq!(rules, wanted);
+    assert_eq!(table.verify().unwrap(), State::Intact);
+}
+
+#[test]
+fn nft_reads_the_chains_and_sets_that_were_meant() {
+    let netns = Netns::new();
+    let mut table = netns.enter(|| Table::install().unwrap());
+    let chains: Vec<_> = listed(&netns, "chain")
+        .into_iter()
+        .map(|c| json!([c["name"], c["type"], c["hook"], c["prio"], c["policy"]]))
+        .collect();
+    let wanted = vec![
+        json!(["prerouting", "filter", "prerouting", -300, "accept"]),
+        json!(["forward", "filter", "forward", 0, "accept"]),
+        json!(["postrouting", "nat", "postrouting", 100, "accept"]),
+    ];
+    assert_eq!(chains, wanted);
+
+    table.set_inbound_open(&BTreeSet::from([1])).unwrap();
+    let sets: Vec<_> = listed(&netns, "set")
+        .into_iter()
+        .map(|s| json!([s["name"], s["type"], s["flags"], s["elem"]]))
+        .collect();
+    let wanted = vec![
+        json!([
+            "icmpv6_of_routers",
+            "icmpv6_type",
+            ["constant"],
+            ["nd-router-advert", "nd-redirect"]
+        ]),
+        json!([
+            "icmpv6_from_unspecified",
+            "icmpv6_type",
+            ["constant"],
+            [
+                "mld-listener-report",
+                "mld-listener-done",
+                "nd-router-solicit",
+                "nd-neighbor-solicit",
+                "mld2-listener-report"
+            ]
+        ]),
+        json!(["inbound_open", "iface_index", null, ["lo"]]),
+    ];
+    assert_eq!(sets, wanted);
+}
+
+#[test]
+fn open_links_are_changed_by_their_difference_and_survive_healing() {
+    let netns = Netns::new();
+    let mut table = netns.enter(|| Table::install_as(Protection::Watched).unwrap());
+    let elements = |netns: &Netns| -> BTreeSet<u64> {
+        let set = listed(netns, "set")
+            .into_iter()
+            .find(|set| set["name"] == "inbound_open");
+        let elements = set.unwrap()["elem"].clone();
+        let elements = elements.as_array().cloned().unwrap_or_default();
+        // A link that does not exist is shown by its number.
+        elements
+            .iter()
+            .map(|e| e.as_str().unwrap().parse().unwrap())
+            .collect()
+    };
+    table
+        .set_inbound_open(&BTreeSet::from([700, 701, 702]))
+        .unwrap();
+    assert_eq!(elements(&netns), BTreeSet::from([700, 701, 702]));
+    table.set_inbound_open(&BTreeSet::from([702, 703])).unwrap();
+    assert_eq!(elements(&netns), BTreeSet::from([702, 703]));
+    assert_eq!(table.verify().unwrap(), State::Intact);
+
+    netns.nft("flush ruleset");
+    assert_eq!(table.heal().unwrap(), State::Missing);
+    assert_eq!(elements(&netns), BTreeSet::from([702, 703]));
+
+    netns.nft("flush ruleset");
+    table.set_inbound_open(&BTreeSet::from([704])).unwrap();
+    assert_eq!(elements(&netns), BTreeSet::from([704]), "healed by the way");
+    table.set_inbound_open(&BTreeSet::new()).unwrap();
+    assert_eq!(elements(&netns), BTreeSet::new());
+}
+
+#[test]
+fn each_foreign_change_is_seen_and_healed() {
+    let netns = Netns::new();
+    let mut table = netns.enter(|| Table::install_as(Protection::Watched).unwrap());
+    table.set_inbound_open(&BTreeSet::from([700])).unwrap();
+    let last = |netns: &Netns, chain: &str| {
+        let rules = listed(netns, "rule");
+        let rule = rules.iter().rfind(|rule| rule["chain"] == chain).unwrap();
+        rule["handle"].clone()
+    };
+    type Meddle<'a> = &'a dyn Fn(&Netns);
+    let changes: [(&str, Meddle<'_>); 12] = [
+        ("rule added", &|n| {
+            drop(n.nft("add rule inet rspawn forward accept"))
+        }),
+        ("rule in front", &|n| {
+            drop(n.nft("insert rule inet rspawn forward accept"))
+        }),
+        ("rule deleted", &|n| {
+            n.nft(&format!(
+                "delete rule inet rspawn forward handle {}",
+                last(n, "forward")
+            ));
+        }),
+        ("verdict replaced", &|n| {
+            let handle = last(n, "forward");
+            let rest = "counter accept comment \"not published\"";
+            n.nft(&format!(
+                "replace rule inet rspawn forward handle {handle} {rest}"
+            ));
+        }),
+        ("other group", &|n| {
+            let handle = last(n, "postrouting");
+            let rest = "iifgroup 29299 oifgroup != 29298 masquerade comment \"from a container to the outside\"";
+            n.nft(&format!(
+                "replace rule inet rspawn postrouting handle {handle} {rest}"
+            ));
+        }),
+        ("chain flushed", &|n| {
+            drop(n.nft("flush chain inet rspawn prerouting"))
+        }),
+        ("chain added", &|n| {
+            drop(n.nft("add chain inet rspawn more"))
+        }),
+        ("set added", &|n| {
+            drop(n.nft("add set inet rspawn more { type ipv4_addr; }"))
+        }),
+        ("element added", &|n| {
+            drop(n.nft("add element inet rspawn inbound_open { 701 }"))
+        }),
+        ("element deleted", &|n| {
+            drop(n.nft("delete element inet rspawn inbound_open { 700 }"))
+        }),
+        ("policy", &|n| {
+            n.nft("add chain inet rspawn forward { policy drop; }");
+        }),
+        ("dormant", &|n| {
+            drop(n.nft("add table inet rspawn { flags dormant; }"))
+        }),
+    ];
+    for (name, change) in changes {
+        assert_eq!(table.verify().unwrap(), State::Intact, "before: {name}");
+        change(&netns);
+        assert_eq!(table.verify().unwrap(), State::Altered, "{name}");
+        assert_eq!(table.heal().unwrap(), State::Altered, "{name}");
+    }
+    assert_eq!(table.verify().unwrap(), State::Intact);
+    netns.nft("delete table inet rspawn");
+    assert_eq!(table.verify().unwrap(), State::Missing);
+    // What others do elsewhere is none of ours.
+    assert_eq!(table.heal().unwrap(), State::Missing);
+    netns.nft("add table inet other { chain forward { type filter hook forward priority 0; }; }");
+    assert_eq!(table.verify().unwrap(), State::Intact);
+}
