@@ -1,1 +1,3 @@
-//! Being built.
+//! `rspawnctl`: looks at and sets up rspawn's containers.
+
+pub mod nss_switch;
