@@ -90,12 +90,7 @@ impl<'a> Line<'a> {
         let Some(start) = self.services.iter().position(|piece| *piece == rspawn) else {
             return false;
         };
-        let after = self
-            .services
-            .split_off(start)
-            .into_iter()
-            .skip(1)
-            .collect::<Vec<_>>();
+        let after: Vec<_> = self.services.split_off(start).into_iter().skip(1).collect();
         let next = after
             .iter()
             .position(|piece| matches!(piece, Piece::Service(_)));
@@ -114,9 +109,9 @@ impl<'a> Line<'a> {
                 *space = rest.as_str();
             }
         } else if let Some(Piece::Space(space)) = self.services.last_mut() {
-            *space = space
-                .split_at_checked(space.len() - 1)
-                .map_or("", |(rest, _)| rest);
+            let mut rest = space.chars();
+            rest.next_back();
+            *space = rest.as_str();
         }
         self.services.extend(after);
         true
