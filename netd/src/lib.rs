@@ -1,5 +1,28 @@
-//! Being built.
+//! netd: gives the containers of rspawn their addresses, their way out and their
+//! names.
+//!
+//! [`daemon`] is the one task that owns all state. It observes ([`rtnl`], [`nft`],
+//! [`supervisors`], [`inside`]), plans ([`plan`], [`subnets`]) and applies. The
+//! protocols ([`dhcp`]) are state machines without I/O, each run by a task that owns
+//! one socket ([`packet_socket`]).
 
+pub mod async_fd;
+pub mod bus;
+pub mod cgroup;
+pub mod daemon;
 pub mod dhcp;
+pub mod inside;
+pub mod leader_watch;
+pub mod log;
+pub mod machines;
 pub mod nft;
 pub mod packet_socket;
+pub mod plan;
+pub mod prefix_map;
+pub mod rtnl;
+pub mod subnets;
+pub mod supervisors;
+pub mod sysctl;
+pub mod upstream_dns;
+pub mod worker;
+pub mod world;

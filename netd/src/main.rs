@@ -1,2 +1,92 @@
-//! netd.
-fn main() {}
+//! netd: the host daemon of rspawn.
+
+use std::fs::{File, OpenOptions};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::Parser;
+use netd::daemon::{Daemon, Places};
+use netd::{bus, log};
+use rustix::fs::FlockOperation;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::LocalSet;
+
+/// Gives the containers of rspawn their addresses, their way out and their names.
+///
+/// Runs in the foreground, logs to standard error or to the journal, and tells its
+/// readiness by sd_notify(3). Stopping it changes nothing for the containers that
+/// run.
+#[derive(Parser)]
+#[command(name = "netd", version)]
+struct Arguments {
+    /// Say more; twice, say all; three times, let the libraries speak as well
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    log::start(arguments.verbose);
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("netd has to be started by root: it changes links, routes and firewall rules");
+    }
+    let places = Places::default();
+    let _lock = lock(&places.runtime)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the event loop")?;
+    LocalSet::new().block_on(&runtime, serve(places))
+}
+
+async fn serve(places: Places) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot take SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot take SIGINT")?;
+    let bus_socket = places.runtime.join("bus.sock");
+    let mut daemon = Daemon::start(places).await.context("cannot start")?;
+    bus::serve(&bus_socket, daemon.sender()).context("cannot start")?;
+    let (machines, links) = daemon.counts();
+    tracing::info!(machines, links, "ready");
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    daemon.run(stop).await;
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    tracing::info!("stopping: what runs keeps its network");
+    Ok(())
+}
+
+/// Sees to it that there is one netd.
+fn lock(runtime: &Path) -> anyhow::Result<File> {
+    std::fs::create_dir_all(runtime)
+        .with_context(|| format!("cannot make {}", runtime.display()))?;
+    let path = runtime.join("netd.lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .with_context(|| format!("cannot open {}", path.display()))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            bail!("netd runs already ({} is locked)", path.display())
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+    }
+}

@@ -1,0 +1,144 @@
+//! The DHCP server of a link.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use registry::mac::Side;
+use registry::{Mac, MachineName};
+use tokio::sync::{mpsc, oneshot};
+
+use super::Daemon;
+use crate::dhcp::server::{self, Command, Event, Lease, Server, ServerConfig};
+use crate::log;
+use crate::packet_socket::DhcpSocket;
+use crate::rtnl::Link;
+use crate::subnets::Subnets;
+
+/// How many events of one link may wait.
+const EVENTS: usize = 16;
+/// A link logs something that a container can bring about at most this often.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// A running server. It ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct DhcpService {
+    commands: mpsc::Sender<Command>,
+}
+
+impl DhcpService {
+    /// Has the server hand out something else.
+    fn set_config(&self, config: ServerConfig) {
+        let command = Command::SetConfig(Box::new(config));
+        if self.commands.try_send(command).is_err() {
+            tracing::error!("a DHCP server does not take its new configuration");
+        }
+    }
+
+    /// The leases of the server's clients, once it answers.
+    pub(super) fn leases(&self) -> Option<oneshot::Receiver<Vec<Lease>>> {
+        let (sender, leases) = oneshot::channel();
+        self.commands.try_send(Command::Leases(sender)).ok()?;
+        Some(leases)
+    }
+}
+
+impl Daemon {
+    pub(super) fn start_dhcp(&mut self, link: &Link, machine: &MachineName, subnets: &Subnets) {
+        let Some(config) = self.dhcp_config(link, machine, subnets) else {
+            return;
+        };
+        let socket = match DhcpSocket::open(link.index) {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::error!(%machine, "no DHCP on {}: {}", link.name, log::chain(&error));
+                return;
+            }
+        };
+        let (commands, received) = mpsc::channel(4);
+        let (sender, events) = mpsc::channel(EVENTS);
+        let server = Server::new(config);
+        tokio::task::spawn_local(server::serve(socket, server, received, sender));
+        tokio::task::spawn_local(log_events(*machine, events));
+        if let Some(own) = self.links.get_mut(&link.index) {
+            own.dhcp = Some(DhcpService { commands });
+        }
+    }
+
+    /// Tells every server what changed of what it hands out.
+    pub(super) fn refresh_dhcp(&self) {
+        for (index, own) in &self.links {
+            let (Some(service), Some(machine), Some(subnets), Some(link)) = (
+                &own.dhcp,
+                &own.machine,
+                &own.subnets,
+                self.world.link(*index),
+            ) else {
+                continue;
+            };
+            if let Some(config) = self.dhcp_config(link, machine, subnets) {
+                service.set_config(config);
+            }
+        }
+    }
+
+    fn dhcp_config(
+        &self,
+        link: &Link,
+        machine: &MachineName,
+        subnets: &Subnets,
+    ) -> Option<ServerConfig> {
+        let (host, container) = (subnets.host().next()?, subnets.container().next()?);
+        let (ipnetwork::IpNetwork::V4(host), IpAddr::V4(container)) = (host, container.ip()) else {
+            return None;
+        };
+        let mac = Mac::of_machine(&self.host_id, machine, Side::Container, 0);
+        let mut config = ServerConfig::new(host)
+            .map_err(|error| tracing::error!(%machine, "no DHCP: {error}"))
+            .ok()?;
+        config
+            .reserve(mac, container)
+            .map_err(|error| tracing::error!(%machine, "no DHCP: {error}"))
+            .ok()?;
+        config.dns = self.dns.servers.iter().filter_map(ipv4).collect();
+        config.domain.clone_from(&self.dns.domain);
+        config.mtu = u16::try_from(self.mtu_for(link)).ok();
+        Some(config)
+    }
+}
+
+fn ipv4(ip: &IpAddr) -> Option<std::net::Ipv4Addr> {
+    match ip {
+        IpAddr::V4(ip) => Some(*ip),
+        IpAddr::V6(_) => None,
+    }
+}
+
+async fn log_events(machine: MachineName, mut events: mpsc::Receiver<Event>) {
+    let mut last: Option<Instant> = None;
+    while let Some(event) = events.recv().await {
+        tracing::debug!(%machine, ?event, "DHCP");
+        let Some(text) = worth_saying(&event) else {
+            continue;
+        };
+        if last.is_none_or(|last| last.elapsed() >= LOG_INTERVAL) {
+            last = Some(Instant::now());
+            tracing::warn!(%machine, "{text}");
+        }
+    }
+}
+
+/// What an administrator wants to know without having asked.
+fn worth_saying(event: &Event) -> Option<String> {
+    match event {
+        Event::ReservedAddressInUse { address, .. } => Some(format!(
+            "a DHCP client found its address {address} in use by another host on its link"
+        )),
+        Event::Exhausted { mac } => Some(format!(
+            "no address is left on the machine's link for a further client, {mac}"
+        )),
+        Event::Refused { mac, address } => {
+            Some(format!("{mac} asked for {address}, which it cannot have"))
+        }
+        Event::Bound(_) | Event::Renewed(_) | Event::Ended(..) | Event::Ignored { .. } => None,
+    }
+}

@@ -1,0 +1,310 @@
+//! Reconciling the links of containers.
+
+use std::net::IpAddr;
+
+use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
+use registry::protocol::{Host0, Route};
+use registry::{IfName, MachineName};
+
+use super::Daemon;
+use super::dhcp_service::DhcpService;
+use crate::plan::{self, Action, Role};
+use crate::rtnl::{Link, RtnlError};
+use crate::subnets::{IPV6_PREFIX, Pools, Subnets, VETH_PREFIX};
+use crate::{log, sysctl};
+
+/// What netd knows of a veth of its own beyond what the kernel tells.
+#[derive(Debug, Default)]
+pub(super) struct OwnLink {
+    /// The machine that it belongs to; unknown until its name or its supervisor says.
+    pub machine: Option<MachineName>,
+    /// Its subnets.
+    pub subnets: Option<Subnets>,
+    /// Whether the host is protected from it.
+    guarded: bool,
+    /// Whether it was seen with all that it is to have, and nothing against it.
+    pub confirmed: bool,
+    /// What of the host overlaps its subnets since.
+    pub clash: Option<IpNetwork>,
+    /// Its DHCP server.
+    pub dhcp: Option<DhcpService>,
+}
+
+impl Daemon {
+    pub(super) async fn reconcile_link(&mut self, index: u32) {
+        let role = self.world.link(index).map(plan::role_of);
+        match role {
+            Some(Role::Veth) => {
+                if let Err(error) = self.reconcile_veth(index).await
+                    && !error.is_gone()
+                {
+                    tracing::error!("{}", log::chain(&error));
+                }
+            }
+            Some(Role::BridgePort) => {
+                self.links.remove(&index);
+                self.follow_bridged(index);
+            }
+            Some(Role::Foreign) | None => {
+                self.links.remove(&index);
+            }
+        }
+    }
+
+    async fn reconcile_veth(&mut self, index: u32) -> Result<(), RtnlError> {
+        let Some(link) = self.world.link(index).cloned() else {
+            return Ok(());
+        };
+        let own = self.links.entry(index).or_default();
+        own.machine = own.machine.or_else(|| plan::machine_of(&link));
+        let Some(machine) = own.machine else {
+            return Ok(());
+        };
+        let chosen = own.subnets.filter(|_| own.confirmed);
+        let subnets = match chosen {
+            Some(subnets) => subnets,
+            None => self.choose(&machine, index).await?,
+        };
+        let Some(own) = self.links.get_mut(&index) else {
+            return Ok(());
+        };
+        own.subnets = Some(subnets);
+        let actions = plan::veth(&link, self.world.addresses(index), own.guarded, &subnets);
+        for action in &actions {
+            self.perform(&link, action).await?;
+        }
+        let Some(own) = self.links.get_mut(&index) else {
+            return Ok(());
+        };
+        own.guarded = true;
+        if own.dhcp.is_none() {
+            self.start_dhcp(&link, &machine, &subnets);
+        }
+        // Not before the kernel's word of it: until then a route or address that
+        // came first would go unnoticed.
+        let Some(own) = self.links.get_mut(&index) else {
+            return Ok(());
+        };
+        if actions.is_empty() && !own.confirmed {
+            own.confirmed = true;
+            tracing::info!(%machine, link = %link.name, "{}", describe(&subnets));
+            self.link_is_ready(&machine, index);
+        }
+        Ok(())
+    }
+
+    async fn perform(&self, link: &Link, action: &Action) -> Result<(), RtnlError> {
+        match action {
+            Action::Guard => {
+                if let Err(error) = sysctl::guard_link(&link.name) {
+                    tracing::error!("{}", log::chain(&error));
+                }
+                Ok(())
+            }
+            Action::AddAddress(address) => self.requests.add_address(link.index, *address).await,
+            Action::RemoveAddress(address) => {
+                self.requests.remove_address(link.index, *address).await
+            }
+            Action::SetUp => self.requests.set_up(link.index).await,
+        }
+    }
+
+    /// Chooses the subnets of a machine's link: those that the link has, those that
+    /// the machine keeps, or new ones.
+    async fn choose(&mut self, machine: &MachineName, index: u32) -> Result<Subnets, RtnlError> {
+        let present = self.present(index);
+        let kept = self.store.kept(machine);
+        let wanted =
+            [present, kept].map(|subnets| subnets.unwrap_or(Subnets { v4: None, v6: None }));
+        let v4s: Vec<Ipv4Network> = wanted.iter().filter_map(|subnets| subnets.v4).collect();
+        let v6s: Vec<Ipv6Network> = wanted.iter().filter_map(|subnets| subnets.v6).collect();
+        let in_the_way = |daemon: &Self| {
+            let v4 = v4s
+                .iter()
+                .find(|subnet| !daemon.is_free((**subnet).into(), machine, index));
+            let v6 = v6s
+                .iter()
+                .find(|subnet| !daemon.is_free((**subnet).into(), machine, index));
+            v4.is_some() || v6.is_some()
+        };
+        if in_the_way(self) {
+            // The kernel does not tell of every route that goes: before a machine
+            // has to move, what is in its way is looked at anew.
+            let routes = self.monitor.routes().await?;
+            self.world.reset_routes(routes);
+        }
+        let free4 = |subnet: &Ipv4Network| self.is_free((*subnet).into(), machine, index);
+        let free6 = |subnet: &Ipv6Network| self.is_free((*subnet).into(), machine, index);
+        let candidates6 = Pools::candidates_v6(&self.host_id, machine);
+        let subnets = Subnets {
+            v4: v4s
+                .into_iter()
+                .chain(self.pools.candidates_v4(machine))
+                .find(free4),
+            v6: v6s.into_iter().chain(candidates6).find(free6),
+        };
+        if subnets.v4.is_none() {
+            tracing::error!(
+                %machine,
+                "no pool has a subnet to spare: each candidate overlaps an address or a route of \
+                 the host; the machine gets no IPv4 address"
+            );
+        }
+        if let Some(before) = kept.filter(|kept| *kept != subnets) {
+            tracing::warn!(
+                %machine,
+                "{} is in use by the host now; it gets {}",
+                describe(&before),
+                describe(&subnets)
+            );
+        }
+        self.store.take(*machine, subnets);
+        Ok(subnets)
+    }
+
+    /// The subnets of the addresses that a netd before this one set on a link.
+    fn present(&self, index: u32) -> Option<Subnets> {
+        let ours = self
+            .world
+            .addresses(index)
+            .iter()
+            .filter(|address| address.ours);
+        let mut subnets = Subnets { v4: None, v6: None };
+        for address in ours {
+            match address.address {
+                IpNetwork::V4(v4) if v4.prefix() == VETH_PREFIX => {
+                    subnets.v4 = Ipv4Network::new(v4.network(), VETH_PREFIX).ok();
+                }
+                IpNetwork::V6(v6) if v6.prefix() == IPV6_PREFIX => {
+                    subnets.v6 = Ipv6Network::new(v6.network(), IPV6_PREFIX).ok();
+                }
+                _ => {}
+            }
+        }
+        (subnets.v4.is_some() || subnets.v6.is_some()).then_some(subnets)
+    }
+
+    fn is_free(&self, subnet: IpNetwork, machine: &MachineName, index: u32) -> bool {
+        self.world.clash(subnet, index).is_none()
+            && self.store.clash(subnet, machine).is_none()
+            && !self.pools.excludes(subnet)
+    }
+
+    /// Looks whether a prefix that is new on the host overlaps a machine's subnets.
+    pub(super) fn notice_clash(&mut self, prefix: IpNetwork, link: u32) {
+        let Some(machine) = self.store.overlapping(prefix) else {
+            return;
+        };
+        let own = self
+            .links
+            .iter_mut()
+            .find(|(_, own)| own.machine == Some(machine));
+        let Some((index, own)) = own else { return };
+        if *index == link || own.subnets.is_none() {
+            return;
+        }
+        if !own.confirmed {
+            self.dirty.insert(*index);
+        } else if own.clash.is_none() {
+            own.clash = Some(prefix);
+            let by = self
+                .world
+                .link(link)
+                .map_or("a route without a link", |link| &link.name);
+            tracing::warn!(
+                %machine,
+                "{prefix} ({by}) now overlaps the machine's subnet: parts of it may not be reached; \
+                 the machine gets another subnet when it is started the next time"
+            );
+        }
+    }
+
+    /// What the machine's end of a link is to have.
+    pub(super) fn host0(&self, link: &Link, subnets: &Subnets) -> Host0 {
+        let pairs = subnets.host().zip(subnets.container());
+        let routes = pairs.filter_map(|(host, container)| {
+            let everywhere = if host.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
+            Some(Route {
+                destination: everywhere.parse().ok()?,
+                gateway: host.ip(),
+                preferred_source: container.ip(),
+            })
+        });
+        Host0 {
+            addresses: subnets.container().collect(),
+            routes: routes.collect(),
+            dns: self.dns.servers.clone(),
+            domain: self.dns.domain.clone(),
+            mtu: Some(self.mtu_for(link)),
+        }
+    }
+
+    /// The MTU for a container: that of the way out, where it is narrower than the
+    /// link.
+    pub(super) fn mtu_for(&self, link: &Link) -> u32 {
+        let uplinks = self.world.uplinks(registry::LINK_GROUP);
+        let narrowest = uplinks
+            .map(|uplink| uplink.mtu)
+            .filter(|mtu| *mtu >= 1280)
+            .min();
+        narrowest.map_or(link.mtu, |mtu| mtu.min(link.mtu))
+    }
+
+    /// Gets the link of a machine that ended out of the way; the kernel frees it
+    /// with the container's namespace. Deleting it would take 15 to 40 ms.
+    pub(super) async fn retire_link(&mut self, index: u32) {
+        let Some(link) = self.world.link(index).cloned() else {
+            return;
+        };
+        if plan::role_of(&link) == Role::Foreign {
+            return;
+        }
+        if let Err(error) = self.retire(&link).await
+            && !error.is_gone()
+        {
+            tracing::warn!("{}", log::chain(&error));
+        }
+    }
+
+    async fn retire(&self, link: &Link) -> Result<(), RtnlError> {
+        let dead = IfName::of_dead_link(link.index);
+        self.requests.set_down_as(link.index, dead.as_str()).await?;
+        if !link.altnames.is_empty() {
+            self.requests
+                .remove_altnames(link.index, &link.altnames)
+                .await?;
+        }
+        for address in self.world.addresses(link.index) {
+            self.requests
+                .remove_address(link.index, address.address)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Whether an address may be given out as a machine's: not one of the host's, nor
+    /// of another machine's.
+    pub(super) fn is_own_address(&self, ip: IpAddr, machine: &MachineName) -> bool {
+        let others = self.machines.iter().filter(|(name, _)| *name != machine);
+        !self.world.has_address(ip)
+            && !others.into_iter().any(|(_, other)| {
+                other
+                    .machine
+                    .addresses
+                    .iter()
+                    .any(|address| address.ip == ip)
+            })
+    }
+}
+
+pub(super) fn describe(subnets: &Subnets) -> String {
+    let texts: Vec<String> = subnets
+        .prefixes()
+        .map(|prefix| prefix.to_string())
+        .collect();
+    if texts.is_empty() {
+        "no subnet".into()
+    } else {
+        texts.join(" and ")
+    }
+}

@@ -1,0 +1,336 @@
+//! The daemon: the one task that owns all state.
+//!
+//! Whatever happens comes in as an event; an event changes what is known and marks
+//! the links that it touches; then each marked link is reconciled: what is to be is
+//! planned, the difference made so. Starting, taking over after a crash and healing
+//! are the same path.
+
+mod dhcp_service;
+mod dns_watch;
+mod forwarding;
+mod links;
+mod registration;
+mod status;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use registry::{HostId, LeaderId, MachineName};
+use tokio::sync::mpsc;
+
+use crate::cgroup::Cgroup2;
+use crate::machines::RegistryDir;
+use crate::nft;
+use crate::rtnl::{Event, LinkAddress, Monitor, Requests};
+use crate::subnets::{Pools, SubnetStore};
+use crate::supervisors::{self, SupervisorEvent};
+use crate::sysctl::UndoRecord;
+use crate::upstream_dns::UpstreamDns;
+use crate::worker::Worker;
+use crate::world::{Touched, World};
+
+use links::OwnLink;
+use registration::Entry;
+pub use status::{LeaseStatus, MachineStatus, Query};
+
+/// How many events are taken in before the marked links are reconciled.
+const BATCH: usize = 256;
+/// How many events other than the kernel's may wait.
+const INPUTS: usize = 1024;
+
+/// What the daemon is told by its other tasks.
+#[derive(Debug)]
+pub enum Input {
+    /// Something came from a supervisor.
+    Supervisor(SupervisorEvent),
+    /// The leader of a machine has ended.
+    LeaderEnded(MachineName, LeaderId),
+    /// The supervisor of a machine has ended.
+    SupervisorEnded(MachineName, LeaderId),
+    /// A container on a bridge has these addresses.
+    Addresses(MachineName, LeaderId, Vec<LinkAddress>),
+    /// The host's name servers may have changed.
+    DnsChanged,
+    /// Somebody asks on the bus.
+    Query(Query),
+}
+
+/// Where the daemon keeps things.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// `/run/rspawn`.
+    pub runtime: PathBuf,
+    /// `/var/lib/rspawn`.
+    pub state: PathBuf,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self {
+            runtime: registry::RUNTIME_DIR.into(),
+            state: registry::STATE_DIR.into(),
+        }
+    }
+}
+
+/// The daemon.
+pub struct Daemon {
+    places: Places,
+    host_id: HostId,
+    boot_id: String,
+    monitor: Monitor,
+    requests: Requests,
+    table: nft::Table,
+    nft_monitor: nft::Monitor,
+    world: World,
+    pools: Pools,
+    store: SubnetStore,
+    registry: RegistryDir,
+    cgroup: Option<Cgroup2>,
+    worker: Worker,
+    dns: UpstreamDns,
+    sysctl_undo: UndoRecord,
+    machines: BTreeMap<MachineName, Entry>,
+    links: HashMap<u32, OwnLink>,
+    dirty: BTreeSet<u32>,
+    uplinks_dirty: bool,
+    sender: mpsc::Sender<Input>,
+    inputs: mpsc::Receiver<Input>,
+}
+
+/// Why the daemon cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The kernel's links.
+    #[error(transparent)]
+    Rtnl(#[from] crate::rtnl::RtnlError),
+    /// The firewall table.
+    #[error(transparent)]
+    Nft(#[from] nft::NftError),
+    /// The kept subnets.
+    #[error(transparent)]
+    Subnets(#[from] crate::subnets::StoreError),
+    /// The registry.
+    #[error(transparent)]
+    Registry(#[from] crate::machines::RegistryDirError),
+    /// The host's identity.
+    #[error(transparent)]
+    HostId(#[from] registry::host_id::HostIdError),
+    /// The supervisors' socket.
+    #[error(transparent)]
+    Listen(#[from] supervisors::ListenError),
+    /// What the system gives every process.
+    #[error("cannot {what}")]
+    System {
+        /// What was being done.
+        what: &'static str,
+        /// Why it failed.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl Daemon {
+    /// Takes over what is there: links, records, subnets. Must be called within a
+    /// tokio `LocalSet`.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(places: Places) -> Result<Self, StartError> {
+        let system = |what| move |source| StartError::System { what, source };
+        let registry = RegistryDir::open(&places.runtime)?;
+        let monitor = Monitor::new()?;
+        let nft_monitor = nft::Monitor::open()?;
+        let (sender, inputs) = mpsc::channel(INPUTS);
+        let mut daemon = Self {
+            host_id: HostId::load()?,
+            boot_id: registry::leader::boot_id().map_err(system("read the boot id"))?,
+            requests: Requests::new()?,
+            table: nft::Table::install()?,
+            store: SubnetStore::open(&places.state.join("subnets"), SystemTime::now())?,
+            worker: Worker::start().map_err(system("start a thread"))?,
+            cgroup: Cgroup2::find(),
+            dns: UpstreamDns::read(),
+            sysctl_undo: UndoRecord::at(places.state.join("sysctl-undo")),
+            world: World::default(),
+            pools: Pools::default(),
+            machines: BTreeMap::new(),
+            links: HashMap::new(),
+            dirty: BTreeSet::new(),
+            uplinks_dirty: true,
+            places,
+            monitor,
+            nft_monitor,
+            registry,
+            sender,
+            inputs,
+        };
+        daemon.resynchronize().await?;
+        daemon.adopt_records()?;
+        daemon.reconcile().await;
+        dns_watch::start(daemon.sender.clone());
+        let listener = supervisors::listen_at(&daemon.places.runtime.join("supervisor.sock"))?;
+        let (events, mut received) = mpsc::channel(64);
+        tokio::task::spawn_local(supervisors::accept_all(listener, events));
+        let sender = daemon.sender.clone();
+        tokio::task::spawn_local(async move {
+            while let Some(event) = received.recv().await {
+                if sender.send(Input::Supervisor(event)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(daemon)
+    }
+
+    /// Where other tasks tell the daemon.
+    #[must_use]
+    pub fn sender(&self) -> mpsc::Sender<Input> {
+        self.sender.clone()
+    }
+
+    /// How many machines and links are served.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        (self.machines.len(), self.links.len())
+    }
+
+    /// Works until `stop` is done. What containers have, they keep.
+    pub async fn run(&mut self, stop: impl Future<Output = ()>) {
+        tokio::pin!(stop);
+        loop {
+            tokio::select! {
+                () = &mut stop => return,
+                event = self.monitor.next() => match event {
+                    Some(event) => self.take_kernel_events(event).await,
+                    None => {
+                        tracing::error!("the connection to the kernel ended");
+                        return;
+                    }
+                },
+                Some(input) = self.inputs.recv() => {
+                    self.take(input).await;
+                    for _ in 0..BATCH {
+                        let Ok(input) = self.inputs.try_recv() else { break };
+                        self.take(input).await;
+                    }
+                }
+                event = self.nft_monitor.next() => self.take_firewall_event(event).await,
+            }
+            self.reconcile().await;
+        }
+    }
+
+    async fn take_kernel_events(&mut self, first: Event) {
+        let mut next = Some(first);
+        for _ in 0..BATCH {
+            let Some(event) = next else { return };
+            if event == Event::Overrun {
+                tracing::info!(
+                    "the kernel's events came faster than they were read: reading all anew"
+                );
+                if let Err(error) = self.resynchronize().await {
+                    tracing::error!("{}", crate::log::chain(&error));
+                }
+            } else {
+                self.apply(event);
+            }
+            next = self.monitor.try_next();
+        }
+    }
+
+    fn apply(&mut self, event: Event) {
+        let new_prefix = match &event {
+            Event::Address(address) => Some((address.address, address.index)),
+            Event::Route(route) if !route.is_default() => {
+                Some((route.destination, route.link.unwrap_or(0)))
+            }
+            _ => None,
+        };
+        for touched in self.world.apply(event) {
+            match touched {
+                Touched::Link(index) => {
+                    self.dirty.insert(index);
+                }
+                Touched::Uplinks => self.uplinks_dirty = true,
+                Touched::Prefixes => {
+                    if let Some((prefix, link)) = new_prefix {
+                        self.notice_clash(prefix, link);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads all that is there, and marks every link.
+    async fn resynchronize(&mut self) -> Result<(), crate::rtnl::RtnlError> {
+        let snapshot = self.monitor.snapshot().await?;
+        self.world.reset(snapshot);
+        self.dirty.extend(self.world.links().map(|link| link.index));
+        self.dirty.extend(self.links.keys());
+        self.uplinks_dirty = true;
+        Ok(())
+    }
+
+    async fn take(&mut self, input: Input) {
+        match input {
+            Input::Supervisor(event) => self.take_supervisor_event(event).await,
+            Input::LeaderEnded(name, leader) => self.leader_ended(name, &leader),
+            Input::SupervisorEnded(name, supervisor) => {
+                self.supervisor_ended(name, &supervisor).await;
+            }
+            Input::Addresses(name, leader, addresses) => {
+                self.take_addresses(name, &leader, addresses);
+            }
+            Input::DnsChanged => self.reread_dns(),
+            Input::Query(query) => self.answer(query),
+        }
+    }
+
+    async fn take_firewall_event(&mut self, event: Result<nft::Event, nft::NftError>) {
+        let by = match event {
+            Ok(nft::Event::Table { by, .. }) if by.port == self.table.port() => return,
+            Ok(nft::Event::Table { by, .. }) => by.name,
+            Ok(nft::Event::Overrun) => None,
+            Err(error) => {
+                tracing::error!("{}", crate::log::chain(&error));
+                // Not in a loop: the next try comes with the next event at the earliest.
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                return;
+            }
+        };
+        match self.table.heal() {
+            Ok(nft::State::Intact) => {}
+            Ok(state) => tracing::warn!(
+                "table inet rspawn was {state:?} (by {}): restored",
+                by.as_deref().unwrap_or("an unknown program")
+            ),
+            Err(error) => tracing::error!("{}", crate::log::chain(&error)),
+        }
+    }
+
+    async fn reconcile(&mut self) {
+        while let Some(index) = self.dirty.pop_first() {
+            self.reconcile_link(index).await;
+        }
+        if self.uplinks_dirty && !self.links.is_empty() {
+            self.uplinks_dirty = false;
+            self.reconcile_forwarding();
+        }
+    }
+
+    /// Writes a machine's subnets to disk, later.
+    fn keep_subnets(&self, name: &MachineName) {
+        let Some((path, text)) = self.store.file(name, SystemTime::now()) else {
+            return;
+        };
+        self.worker.queue(move || keep(&path, &text));
+    }
+}
+
+fn keep(path: &Path, text: &str) {
+    if let Err(error) = crate::subnets::write(path, text) {
+        tracing::error!("{}", crate::log::chain(&error));
+    }
+}

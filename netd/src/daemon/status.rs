@@ -1,0 +1,146 @@
+//! What the daemon tells of itself on the bus.
+
+use std::net::IpAddr;
+use std::time::{Instant, UNIX_EPOCH};
+
+use registry::MachineName;
+use tokio::sync::oneshot;
+
+use super::Daemon;
+use super::registration::Entry;
+use crate::machines::Attachment;
+
+/// A question to the daemon. Whoever asks and is gone is not answered.
+#[derive(Debug)]
+pub enum Query {
+    /// All machines that run.
+    List(oneshot::Sender<Vec<MachineStatus>>),
+    /// One machine, with the leases of its link.
+    Status(MachineName, oneshot::Sender<Option<MachineStatus>>),
+}
+
+/// What is to be known of a machine.
+#[derive(Clone, Debug)]
+pub struct MachineStatus {
+    /// Its name.
+    pub name: String,
+    /// The manager that registered it.
+    pub service: String,
+    /// Machine id, 32 hexadecimal digits, or empty.
+    pub id: String,
+    /// Its tree's directory on the host; empty where netd does not know it.
+    pub root: String,
+    /// Process id of its first process.
+    pub leader: u32,
+    /// Its cgroup, or empty.
+    pub cgroup: String,
+    /// `host`, `private`, `veth` or `bridge`.
+    pub network: &'static str,
+    /// Name of the host's end of its link, or empty.
+    pub link: String,
+    /// When it was registered, microseconds since the epoch.
+    pub since: u64,
+    /// Its addresses, in the order in which its name resolves.
+    pub addresses: Vec<String>,
+    /// Its subnets.
+    pub subnets: Vec<String>,
+    /// What of the host overlaps its subnets, or empty.
+    pub clash: String,
+    /// What DHCP clients on its link have.
+    pub leases: Vec<LeaseStatus>,
+}
+
+/// A lease.
+#[derive(Clone, Debug)]
+pub struct LeaseStatus {
+    /// The address.
+    pub address: IpAddr,
+    /// The client's Ethernet address.
+    pub mac: String,
+    /// Seconds until it ends.
+    pub expires_in: u64,
+}
+
+impl Daemon {
+    pub(super) fn answer(&self, query: Query) {
+        match query {
+            Query::List(answer) => {
+                let running = self.machines.values().filter(|entry| entry.runs());
+                let _ = answer.send(running.map(|entry| self.status(entry)).collect());
+            }
+            Query::Status(name, answer) => self.answer_status(&name, answer),
+        }
+    }
+
+    fn answer_status(&self, name: &MachineName, answer: oneshot::Sender<Option<MachineStatus>>) {
+        let Some(entry) = self.machines.get(name).filter(|entry| entry.runs()) else {
+            let _ = answer.send(None);
+            return;
+        };
+        let mut status = self.status(entry);
+        let service = match entry.machine.attachment {
+            Attachment::Veth(index) => self.links.get(&index).and_then(|own| own.dhcp.as_ref()),
+            _ => None,
+        };
+        let leases = service.and_then(super::dhcp_service::DhcpService::leases);
+        // The link's own task answers: it is not waited for in here.
+        tokio::task::spawn_local(async move {
+            if let Some(leases) = leases {
+                let leases = leases.await.unwrap_or_default();
+                status.leases = leases.iter().map(LeaseStatus::from).collect();
+            }
+            let _ = answer.send(Some(status));
+        });
+    }
+
+    fn status(&self, entry: &Entry) -> MachineStatus {
+        let machine = &entry.machine;
+        let link = machine.attachment.link();
+        let own = link.and_then(|index| self.links.get(&index));
+        let subnets = own.and_then(|own| own.subnets);
+        let since = machine
+            .since
+            .0
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        MachineStatus {
+            name: machine.name.to_string(),
+            service: machine.service.clone(),
+            id: machine.id.clone().unwrap_or_default(),
+            root: machine.root.clone().unwrap_or_default(),
+            leader: machine.leader.pid,
+            cgroup: machine.cgroup.clone(),
+            network: machine.attachment.as_str(),
+            link: link
+                .and_then(|index| self.world.link(index))
+                .map(|link| link.name.clone())
+                .unwrap_or_default(),
+            since: u64::try_from(since.as_micros()).unwrap_or(u64::MAX),
+            addresses: machine.addresses.iter().map(ToString::to_string).collect(),
+            subnets: subnets.map_or_else(Vec::new, |subnets| {
+                subnets
+                    .prefixes()
+                    .map(|prefix| prefix.to_string())
+                    .collect()
+            }),
+            clash: own
+                .and_then(|own| own.clash)
+                .map(|prefix| prefix.to_string())
+                .unwrap_or_default(),
+            leases: Vec::new(),
+        }
+    }
+}
+
+impl From<&crate::dhcp::server::Lease> for LeaseStatus {
+    fn from(lease: &crate::dhcp::server::Lease) -> Self {
+        Self {
+            address: lease.address.into(),
+            mac: lease.mac.to_string(),
+            expires_in: lease
+                .until
+                .saturating_duration_since(Instant::now())
+                .as_secs(),
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The machines that run, and their records for others to read.
+
+mod machine;
+mod registry_dir;
+
+pub use machine::{Attachment, Machine};
+pub use registry_dir::{RegistryDir, RegistryDirError};

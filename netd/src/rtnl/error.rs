@@ -1,0 +1,59 @@
+//! What can go wrong with rtnetlink.
+
+use std::io;
+
+use ipnetwork::IpNetwork;
+
+/// A request to the kernel, or the connection to it, failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RtnlError {
+    /// No netlink socket.
+    #[error("cannot open a netlink socket: is netd allowed to (CAP_NET_ADMIN)?")]
+    Open(#[source] io::Error),
+    /// A listing of what is there failed.
+    #[error("cannot list the host's {what}")]
+    Dump {
+        /// Links, addresses or routes.
+        what: &'static str,
+        /// The kernel's answer.
+        #[source]
+        source: rtnetlink::Error,
+    },
+    /// A change of a link failed.
+    #[error("cannot {what} link {index}")]
+    Link {
+        /// What was to be done.
+        what: &'static str,
+        /// Interface index.
+        index: u32,
+        /// The kernel's answer.
+        #[source]
+        source: rtnetlink::Error,
+    },
+    /// A change of an address failed.
+    #[error("cannot {what} address {address} on link {index}")]
+    Address {
+        /// What was to be done.
+        what: &'static str,
+        /// The address.
+        address: IpNetwork,
+        /// Interface index.
+        index: u32,
+        /// The kernel's answer.
+        #[source]
+        source: rtnetlink::Error,
+    },
+}
+
+impl RtnlError {
+    /// Whether the link or address is not there any more, which is what the links
+    /// of ending containers do at any time.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        let (Self::Link { source, .. } | Self::Address { source, .. }) = self else {
+            return false;
+        };
+        matches!(source, rtnetlink::Error::NetlinkError(message)
+            if matches!(-message.raw_code(), libc::ENODEV | libc::EADDRNOTAVAIL | libc::ENXIO))
+    }
+}

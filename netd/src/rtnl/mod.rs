@@ -1,0 +1,19 @@
+//! rtnetlink: all of it that netd uses, behind types of its own.
+//!
+//! [`Monitor`] tells what is and what changes, [`Requests`] changes it. They use
+//! two sockets, so that an overrun of events never eats an acknowledgement.
+
+mod address;
+mod error;
+mod link;
+mod monitor;
+mod requests;
+mod route;
+
+pub(crate) use address::is_link_local;
+pub use address::{ADDRESS_PROTOCOL, LinkAddress};
+pub use error::RtnlError;
+pub use link::{Link, LinkType};
+pub use monitor::{Event, Monitor, Snapshot};
+pub use requests::Requests;
+pub use route::Route;

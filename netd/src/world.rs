@@ -1,0 +1,322 @@
+//! What netd observes of the host: links, their addresses, and the prefixes that
+//! are taken.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+
+use crate::prefix_map::PrefixMap;
+use crate::rtnl::{Event, Link, LinkAddress, Route, Snapshot};
+
+/// The host as the kernel has told it.
+#[derive(Debug, Default)]
+pub struct World {
+    links: HashMap<u32, Link>,
+    addresses: HashMap<u32, Vec<LinkAddress>>,
+    routes: HashSet<Route>,
+    /// Prefixes of addresses and routes, owned by their link (0: by none).
+    taken: PrefixMap<u32>,
+}
+
+/// What a change may have an effect on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Touched {
+    /// A link, by its interface index.
+    Link(u32),
+    /// The way out: a default route, and so what an uplink is.
+    Uplinks,
+    /// The prefixes that are taken.
+    Prefixes,
+}
+
+impl World {
+    /// Forgets all and takes over what is there.
+    pub fn reset(&mut self, snapshot: Snapshot) {
+        *self = Self::default();
+        for link in snapshot.links {
+            self.apply(Event::Link(link));
+        }
+        for address in snapshot.addresses {
+            self.apply(Event::Address(address));
+        }
+        for route in snapshot.routes {
+            self.apply(Event::Route(route));
+        }
+    }
+
+    /// Takes over the routes anew.
+    pub fn reset_routes(&mut self, routes: Vec<Route>) {
+        for route in std::mem::take(&mut self.routes) {
+            self.release_route(&route);
+        }
+        for route in routes {
+            self.apply(Event::Route(route));
+        }
+    }
+
+    /// Takes over a change and says what it may have an effect on.
+    pub fn apply(&mut self, event: Event) -> Vec<Touched> {
+        match event {
+            Event::Link(link) => self.put_link(link),
+            Event::LinkGone(index) => self.remove_link(index),
+            Event::Address(address) => self.put_address(address),
+            Event::AddressGone(address) => self.remove_address(&address),
+            Event::Route(route) => self.put_route(route),
+            Event::RouteGone(route) => self.remove_route(&route),
+            Event::Overrun => Vec::new(),
+        }
+    }
+
+    /// A link.
+    #[must_use]
+    pub fn link(&self, index: u32) -> Option<&Link> {
+        self.links.get(&index)
+    }
+
+    /// All links.
+    pub fn links(&self) -> impl Iterator<Item = &Link> {
+        self.links.values()
+    }
+
+    /// The addresses of a link.
+    #[must_use]
+    pub fn addresses(&self, index: u32) -> &[LinkAddress] {
+        self.addresses.get(&index).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether the host itself has this address.
+    #[must_use]
+    pub fn has_address(&self, ip: IpAddr) -> bool {
+        let host = IpNetwork::from(ip);
+        // Addresses are counted by their prefix: ask for those around it.
+        self.taken
+            .overlapping(host, |index| {
+                self.addresses(*index)
+                    .iter()
+                    .any(|address| address.address.ip() == ip)
+            })
+            .is_some()
+    }
+
+    /// What of the host overlaps a prefix, other than link `own` itself.
+    #[must_use]
+    pub fn clash(&self, prefix: IpNetwork, own: u32) -> Option<(IpNetwork, Option<&Link>)> {
+        let (found, link) = self.taken.overlapping(prefix, |index| *index != own)?;
+        Some((found, self.link(*link)))
+    }
+
+    /// The links by which routes lead out of the host, `ours` left aside.
+    pub fn uplinks(&self, ours: u32) -> impl Iterator<Item = &Link> {
+        let indices: HashSet<u32> = self
+            .routes
+            .iter()
+            .filter(|route| route.is_default())
+            .filter_map(|route| route.link)
+            .collect();
+        indices
+            .into_iter()
+            .filter_map(|index| self.link(index))
+            .filter(move |link| link.group != ours)
+    }
+
+    fn put_link(&mut self, link: Link) -> Vec<Touched> {
+        let index = link.index;
+        let before = self.links.insert(index, link.clone());
+        if before.as_ref() == Some(&link) {
+            return Vec::new();
+        }
+        if before.is_some_and(|before| before.up && !link.up) {
+            // The kernel takes the IPv4 routes of a link that goes down without a
+            // word for each.
+            self.drop_routes_of(index);
+        }
+        vec![Touched::Link(index)]
+    }
+
+    fn remove_link(&mut self, index: u32) -> Vec<Touched> {
+        self.links.remove(&index);
+        for address in self.addresses.remove(&index).unwrap_or_default() {
+            self.taken.remove(address.address, &index);
+        }
+        self.drop_routes_of(index);
+        vec![Touched::Link(index), Touched::Uplinks]
+    }
+
+    fn put_address(&mut self, address: LinkAddress) -> Vec<Touched> {
+        let index = address.index;
+        let of_link = self.addresses.entry(index).or_default();
+        match of_link
+            .iter_mut()
+            .find(|known| known.address == address.address)
+        {
+            Some(known) if *known == address => return Vec::new(),
+            Some(known) => *known = address,
+            None => {
+                self.taken.insert(address.address, index);
+                of_link.push(address);
+            }
+        }
+        vec![Touched::Link(index), Touched::Prefixes]
+    }
+
+    fn remove_address(&mut self, address: &LinkAddress) -> Vec<Touched> {
+        let Some(of_link) = self.addresses.get_mut(&address.index) else {
+            return Vec::new();
+        };
+        let Some(at) = of_link
+            .iter()
+            .position(|known| known.address == address.address)
+        else {
+            return Vec::new();
+        };
+        let gone = of_link.swap_remove(at);
+        if of_link.is_empty() {
+            self.addresses.remove(&address.index);
+        }
+        self.taken.remove(gone.address, &gone.index);
+        vec![Touched::Link(gone.index)]
+    }
+
+    fn put_route(&mut self, route: Route) -> Vec<Touched> {
+        let is_default = route.is_default();
+        if !self.routes.insert(route.clone()) {
+            return Vec::new();
+        }
+        if is_default {
+            return vec![Touched::Uplinks];
+        }
+        self.taken
+            .insert(route.destination, route.link.unwrap_or(0));
+        vec![Touched::Prefixes]
+    }
+
+    fn remove_route(&mut self, route: &Route) -> Vec<Touched> {
+        if self.routes.remove(route) {
+            self.release_route(route);
+        }
+        if route.is_default() {
+            vec![Touched::Uplinks]
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn release_route(&mut self, route: &Route) {
+        if !route.is_default() {
+            self.taken
+                .remove(route.destination, &route.link.unwrap_or(0));
+        }
+    }
+
+    fn drop_routes_of(&mut self, index: u32) {
+        let gone: Vec<Route> = self
+            .routes
+            .iter()
+            .filter(|route| route.link == Some(index))
+            .cloned()
+            .collect();
+        for route in gone {
+            self.routes.remove(&route);
+            self.release_route(&route);
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::rtnl::LinkType;
+
+    pub(crate) fn link(index: u32, name: &str, group: u32) -> Link {
+        Link {
+            index,
+            name: name.into(),
+            altnames: Vec::new(),
+            group,
+            up: true,
+            kind: LinkType::Veth,
+            mtu: 1500,
+            mac: None,
+            controller: None,
+            peer: Some(2),
+        }
+    }
+
+    pub(crate) fn address(index: u32, address: &str) -> LinkAddress {
+        LinkAddress {
+            index,
+            address: address.parse().unwrap(),
+            ours: false,
+            usable: true,
+        }
+    }
+
+    pub(crate) fn route(link: u32, destination: &str) -> Route {
+        Route {
+            destination: destination.parse().unwrap(),
+            link: Some(link),
+            table: 254,
+            priority: 0,
+            tos: 0,
+        }
+    }
+
+    #[test]
+    fn addresses_and_routes_take_prefixes_until_they_are_gone() {
+        let mut world = World::default();
+        let prefix: IpNetwork = "10.1.2.0/28".parse().unwrap();
+        world.apply(Event::Link(link(3, "eth0", 0)));
+        world.apply(Event::Address(address(3, "10.1.2.3/24")));
+        assert_eq!(world.clash(prefix, 0).unwrap().1.unwrap().name, "eth0");
+        assert!(world.clash(prefix, 3).is_none());
+        assert!(world.has_address("10.1.2.3".parse().unwrap()));
+        assert!(!world.has_address("10.1.2.4".parse().unwrap()));
+        world.apply(Event::AddressGone(address(3, "10.1.2.3/24")));
+        assert!(world.clash(prefix, 0).is_none());
+        world.apply(Event::Route(route(3, "10.0.0.0/8")));
+        assert!(world.clash(prefix, 0).is_some());
+        world.apply(Event::LinkGone(3));
+        assert!(world.clash(prefix, 0).is_none());
+    }
+
+    #[test]
+    fn default_routes_and_their_halves_take_nothing_but_make_uplinks() {
+        let mut world = World::default();
+        world.apply(Event::Link(link(3, "tun0", 0)));
+        assert_eq!(
+            world.apply(Event::Route(route(3, "0.0.0.0/1"))),
+            [Touched::Uplinks]
+        );
+        world.apply(Event::Route(route(3, "128.0.0.0/1")));
+        world.apply(Event::Route(route(3, "0.0.0.0/0")));
+        assert!(world.clash("10.1.2.0/28".parse().unwrap(), 0).is_none());
+        assert_eq!(world.uplinks(7).count(), 1);
+        assert_eq!(world.uplinks(0).count(), 0);
+    }
+
+    #[test]
+    fn the_same_again_touches_nothing() {
+        let mut world = World::default();
+        for event in [
+            Event::Link(link(3, "eth0", 0)),
+            Event::Address(address(3, "10.1.2.3/24")),
+            Event::Route(route(3, "10.0.0.0/8")),
+        ] {
+            assert!(!world.apply(event.clone()).is_empty());
+            assert!(world.apply(event).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_link_that_goes_down_takes_its_routes_along() {
+        let mut world = World::default();
+        world.apply(Event::Link(link(3, "eth0", 0)));
+        world.apply(Event::Route(route(3, "10.0.0.0/8")));
+        world.apply(Event::Link(Link {
+            up: false,
+            ..link(3, "eth0", 0)
+        }));
+        assert!(world.clash("10.1.2.0/28".parse().unwrap(), 0).is_none());
+    }
+}
