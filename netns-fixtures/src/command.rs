@@ -261,7 +261,6 @@ impl Output {
     ///
     /// # Panics
     /// When it didn't, with all that came of it.
-    #[must_use]
     #[track_caller]
     pub fn expect_success(self) -> Self {
         assert!(self.success(), "failed: {self}");
@@ -272,7 +271,6 @@ impl Output {
     ///
     /// # Panics
     /// When it didn't, with all that came of it.
-    #[must_use]
     #[track_caller]
     pub fn expect_failure(self) -> Self {
         assert!(

@@ -68,7 +68,7 @@ fn orphans_are_reaped_and_everything_ends_with_the_host() {
     let host = Host::new();
     host.run("(true & sleep 1000 >/dev/null 2>&1 </dev/null &)");
     assert!(
-        wait_until(SOON, || host.run("pgrep -P1 -x sleep || true") != ""),
+        wait_until(SOON, || host.sh("pgrep -P1 -x sleep").success()),
         "no orphan"
     );
     let states = || host.run("ps -eo stat,comm");

@@ -9,7 +9,7 @@ fn a_static_binary_and_nothing_else_has_an_address_at_its_first_instruction() {
     with_netd(|host, _netd| {
         let tree = host.static_binary_tree();
         let output = Start::new(host, "bare", &tree)
-            .args(["/init"])
+            .args(["--console=pipe", "/init"])
             .output()
             .expect_success();
         let addresses = addresses_of(&output.stdout, "host0");
@@ -86,7 +86,7 @@ fn the_payload_runs_and_has_a_network_later_where_netd_is_not_there() {
 fn an_image_without_a_resolver_gets_the_hosts_and_one_with_its_own_keeps_it() {
     with_netd(|host, _netd| {
         let tree = host.busybox_tree();
-        let show = ["/bin/cat", "/etc/resolv.conf"];
+        let show = ["--console=pipe", "/bin/cat", "/etc/resolv.conf"];
         let output = Start::new(host, "web", &tree)
             .args(show)
             .output()
