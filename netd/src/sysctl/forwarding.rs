@@ -48,16 +48,12 @@ pub fn enable_forwarding(uplinks: &[&str], undo: &UndoRecord) -> Result<usize, S
 ///
 /// # Errors
 /// [`SysctlError::Missing`] if the link is gone or the host is without IPv6.
-pub fn act_as_router(
-    link: &str,
-    others: &[&str],
-    undo: &UndoRecord,
-) -> Result<usize, SysctlError> {
+pub fn act_as_router(link: &str, others: &[&str], undo: &UndoRecord) -> Result<usize, SysctlError> {
     let forwarding = Sysctl::of_link(Protocol::V6, link, "forwarding")?;
     if is_on(&forwarding)? {
         return Ok(0);
     }
-    let kept = keep_routes(others.iter().copied())?;
+    let kept = keep_routes(others)?;
     let written = carry_out(kept, undo)?;
     forwarding.ensure("1")?;
     Ok(written + 1)
@@ -65,10 +61,13 @@ pub fn act_as_router(
 
 /// IPv6 as kernels before 6.17 have it: for all links or for none.
 pub(super) fn enable_ipv6_globally(undo: &UndoRecord) -> Result<usize, SysctlError> {
-    let names = links(Protocol::V6)?;
-    let mut kept = keep_routes(names.iter().map(String::as_str))?;
+    let mut kept = keep_routes(&links(Protocol::V6)?)?;
     // Links that come later learn their routes, too.
-    kept.extend(planned(Sysctl::of_new_links(Protocol::V6, "accept_ra"), "1", "2")?);
+    kept.extend(planned(
+        Sysctl::of_new_links(Protocol::V6, "accept_ra"),
+        "1",
+        "2",
+    )?);
     // Recorded after the switch: its way back must come before theirs.
     let mut entries = switch(Protocol::V6)?;
     if entries.is_empty() {
@@ -96,18 +95,30 @@ fn switch(protocol: Protocol) -> Result<Vec<Entry>, SysctlError> {
     if is_on(&all)? {
         return Ok(Vec::new());
     }
-    let mut entries = vec![Entry { former: all.read()?, parameter: all, since: "1".to_owned() }];
+    let mut entries = vec![Entry {
+        former: all.read()?,
+        parameter: all,
+        since: "1".to_owned(),
+    }];
     let mut beside = vec![(Sysctl::of_new_links(protocol, "forwarding"), "1")];
     if protocol == Protocol::V4 {
         beside.push((Sysctl::of_all(protocol, "accept_redirects"), "0"));
     }
     for (parameter, since) in beside {
-        entries.push(Entry { former: parameter.read()?, parameter, since: since.to_owned() });
+        entries.push(Entry {
+            former: parameter.read()?,
+            parameter,
+            since: since.to_owned(),
+        });
     }
     // Turned off again, it also turns off what was on before: on those links alone the
     // value must be given back.
     for link in links(protocol)? {
-        entries.extend(planned(Sysctl::of_link(protocol, &link, "forwarding")?, "1", "1")?);
+        entries.extend(planned(
+            Sysctl::of_link(protocol, &link, "forwarding")?,
+            "1",
+            "1",
+        )?);
     }
     Ok(entries)
 }
@@ -126,10 +137,14 @@ fn enable_on(
 }
 
 /// Has these links take router advertisements even while the host forwards.
-fn keep_routes<'a>(names: impl Iterator<Item = &'a str>) -> Result<Vec<Entry>, SysctlError> {
+fn keep_routes(names: &[impl AsRef<str>]) -> Result<Vec<Entry>, SysctlError> {
     let mut entries = Vec::new();
     for link in names {
-        entries.extend(planned(Sysctl::ipv6_conf(link, "accept_ra")?, "1", "2")?);
+        entries.extend(planned(
+            Sysctl::ipv6_conf(link.as_ref(), "accept_ra")?,
+            "1",
+            "2",
+        )?);
     }
     Ok(entries)
 }
@@ -137,9 +152,11 @@ fn keep_routes<'a>(names: impl Iterator<Item = &'a str>) -> Result<Vec<Entry>, S
 /// The change of a parameter, if it exists and has the value `former`.
 fn planned(parameter: Sysctl, former: &str, since: &str) -> Result<Option<Entry>, SysctlError> {
     match parameter.read() {
-        Ok(now) if now == former => {
-            Ok(Some(Entry { parameter, former: now, since: since.to_owned() }))
-        }
+        Ok(now) if now == former => Ok(Some(Entry {
+            parameter,
+            former: now,
+            since: since.to_owned(),
+        })),
         Ok(_) | Err(SysctlError::Missing { .. }) => Ok(None),
         Err(error) => Err(error),
     }

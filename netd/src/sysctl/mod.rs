@@ -152,20 +152,28 @@ impl Sysctl {
         key: &'static str,
     ) -> Result<Sysctl, SysctlError> {
         if !is_link_name(link) {
-            return Err(SysctlError::LinkName { name: link.to_owned() });
+            return Err(SysctlError::LinkName {
+                name: link.to_owned(),
+            });
         }
-        Ok(Sysctl { path: protocol.conf().join(link).join(key) })
+        Ok(Sysctl {
+            path: protocol.conf().join(link).join(key),
+        })
     }
 
     /// Parameter `key` of `conf/all`: in force for all links, beside their own or above it,
     /// as the parameter has it.
     pub fn of_all(protocol: Protocol, key: &'static str) -> Sysctl {
-        Sysctl { path: protocol.conf().join("all").join(key) }
+        Sysctl {
+            path: protocol.conf().join("all").join(key),
+        }
     }
 
     /// Parameter `key` of `conf/default`, which new links begin with.
     pub fn of_new_links(protocol: Protocol, key: &'static str) -> Sysctl {
-        Sysctl { path: protocol.conf().join("default").join(key) }
+        Sysctl {
+            path: protocol.conf().join("default").join(key),
+        }
     }
 
     /// The parameter's file.
@@ -186,8 +194,13 @@ impl Sysctl {
         match fs::read_to_string(&self.path) {
             Ok(text) => Ok(text.trim_end().to_owned()),
             Err(source) => Err(match missing(&source) {
-                true => SysctlError::Missing { path: self.path.clone() },
-                false => SysctlError::Read { path: self.path.clone(), source },
+                true => SysctlError::Missing {
+                    path: self.path.clone(),
+                },
+                false => SysctlError::Read {
+                    path: self.path.clone(),
+                    source,
+                },
             }),
         }
     }
@@ -225,7 +238,9 @@ impl Sysctl {
             .open(&self.path)
             .and_then(|mut file| file.write_all(value.as_bytes()));
         written.map_err(|source| match missing(&source) {
-            true => SysctlError::Missing { path: self.path.clone() },
+            true => SysctlError::Missing {
+                path: self.path.clone(),
+            },
             false => SysctlError::Write {
                 path: self.path.clone(),
                 value: value.to_owned(),
@@ -245,13 +260,18 @@ fn missing(error: &io::Error) -> bool {
 fn is_link_name(name: &str) -> bool {
     (1..libc::IFNAMSIZ).contains(&name.len())
         && !matches!(name, "." | ".." | "all" | "default")
-        && !name.chars().any(|c| c == '/' || c == ':' || c.is_whitespace() || c.is_control())
+        && !name
+            .chars()
+            .any(|c| c == '/' || c == ':' || c.is_whitespace() || c.is_control())
 }
 
 /// The names of all links that have parameters of this protocol, in the order of names.
 fn links(protocol: Protocol) -> Result<Vec<String>, SysctlError> {
     let path = protocol.conf();
-    let failed = |source| SysctlError::Read { path: path.clone(), source };
+    let failed = |source| SysctlError::Read {
+        path: path.clone(),
+        source,
+    };
     let mut names = Vec::new();
     for entry in fs::read_dir(&path).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();

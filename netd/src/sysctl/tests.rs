@@ -29,7 +29,10 @@ fn ip(words: &str) -> String {
 }
 
 fn get(path: &str) -> String {
-    fs::read_to_string(format!("/proc/sys/net/{path}")).unwrap().trim().to_owned()
+    fs::read_to_string(format!("/proc/sys/net/{path}"))
+        .unwrap()
+        .trim()
+        .to_owned()
 }
 
 fn set(path: &str, value: &str) {
@@ -63,13 +66,28 @@ fn wait_for(what: &str, ready: impl Fn() -> bool) {
 
 #[test]
 fn names_that_lead_elsewhere_are_refused() {
-    for name in ["", ".", "..", "../all", "a/b", "all", "default", "a b", "a\n", "0123456789abcdef"] {
+    for name in [
+        "",
+        ".",
+        "..",
+        "../all",
+        "a/b",
+        "all",
+        "default",
+        "a b",
+        "a\n",
+        "0123456789abcdef",
+    ] {
         let error = Sysctl::ipv4_conf(name, "forwarding").unwrap_err();
         assert!(matches!(error, SysctlError::LinkName { .. }), "{name:?}");
     }
     for name in ["eth0.100", "ve-web", "...", "0123456789abcde", "über0"] {
         let sysctl = Sysctl::ipv6_conf(name, "forwarding").unwrap();
-        assert!(sysctl.path().ends_with(format!("ipv6/conf/{name}/forwarding")));
+        assert!(
+            sysctl
+                .path()
+                .ends_with(format!("ipv6/conf/{name}/forwarding"))
+        );
     }
 }
 
@@ -79,7 +97,12 @@ fn ensure_writes_only_a_difference() {
         ip("link add eth0.100 type veth peer name x");
         let sysctl = Sysctl::ipv4_conf("eth0.100", "rp_filter").unwrap();
         set("ipv4/conf/eth0.100/rp_filter", "0");
-        assert_eq!(sysctl.ensure("2").unwrap(), Change::Changed { former: "0".to_owned() });
+        assert_eq!(
+            sysctl.ensure("2").unwrap(),
+            Change::Changed {
+                former: "0".to_owned()
+            }
+        );
         assert_eq!(get("ipv4/conf/eth0.100/rp_filter"), "2");
         assert_eq!(sysctl.ensure("2").unwrap(), Change::Already);
     });
@@ -88,12 +111,25 @@ fn ensure_writes_only_a_difference() {
 #[test]
 fn errors_name_the_parameter_and_the_value() {
     in_new_netns(|_| {
-        let gone = Sysctl::ipv4_conf("ve-gone", "forwarding").unwrap().ensure("1").unwrap_err();
-        assert!(gone.to_string().contains("/proc/sys/net/ipv4/conf/ve-gone/forwarding"), "{gone}");
+        let gone = Sysctl::ipv4_conf("ve-gone", "forwarding")
+            .unwrap()
+            .ensure("1")
+            .unwrap_err();
+        assert!(
+            gone.to_string()
+                .contains("/proc/sys/net/ipv4/conf/ve-gone/forwarding"),
+            "{gone}"
+        );
         let sysctl = Sysctl::ipv4_conf("lo", "forwarding").unwrap();
         let bad = sysctl.ensure("perhaps").unwrap_err().to_string();
-        assert!(bad.contains("'perhaps'") && bad.contains("conf/lo/forwarding"), "{bad}");
-        assert!(matches!(guard_link("ve-gone"), Err(SysctlError::Missing { .. })));
+        assert!(
+            bad.contains("'perhaps'") && bad.contains("conf/lo/forwarding"),
+            "{bad}"
+        );
+        assert!(matches!(
+            guard_link("ve-gone"),
+            Err(SysctlError::Missing { .. })
+        ));
     });
 }
 
@@ -122,7 +158,11 @@ fn a_guarded_link_is_safe_before_it_goes_up_and_the_rest_is_untouched() {
             all.into_iter().filter(|entry| !of_link(entry)).collect()
         };
         assert_eq!(others(snapshot()), others(before));
-        assert_eq!(guard_link("ve-web").unwrap(), 0, "a second pass writes nothing");
+        assert_eq!(
+            guard_link("ve-web").unwrap(),
+            0,
+            "a second pass writes nothing"
+        );
 
         // Its own address is there at once.
         ip("link set host0 up");
@@ -147,7 +187,11 @@ fn forwarding_is_turned_on_once_and_undone() {
         assert_eq!(enable_forwarding(&["up0", "gone0"], &undo).unwrap(), 2);
         assert_eq!(get("ipv4/ip_forward"), "1");
         assert_eq!(get("ipv4/conf/up0/forwarding"), "1");
-        assert_eq!(get("ipv6/conf/all/forwarding"), "0", "the host stays no router");
+        assert_eq!(
+            get("ipv6/conf/all/forwarding"),
+            "0",
+            "the host stays no router"
+        );
         assert_eq!(get("ipv6/conf/up0/force_forwarding"), "1");
         assert_eq!(get("ipv6/conf/lan0/force_forwarding"), "0");
 
@@ -158,7 +202,10 @@ fn forwarding_is_turned_on_once_and_undone() {
         assert_eq!(fs::read_to_string(&record).unwrap(), text);
 
         let undone = undo.undo().unwrap();
-        assert!(undone.failed.is_empty() && undone.left.is_empty(), "{undone:?}");
+        assert!(
+            undone.failed.is_empty() && undone.left.is_empty(),
+            "{undone:?}"
+        );
         assert_eq!(snapshot(), before);
         assert!(!record.exists());
         assert!(undo.undo().unwrap().restored.is_empty(), "can be repeated");
@@ -186,7 +233,12 @@ fn what_others_changed_since_is_left_alone() {
         enable_forwarding(&["up0"], &undo).unwrap();
         set("ipv6/conf/up0/force_forwarding", "0");
         let undone = undo.undo().unwrap();
-        assert_eq!(undone.left, [PathBuf::from("/proc/sys/net/ipv6/conf/up0/force_forwarding")]);
+        assert_eq!(
+            undone.left,
+            [PathBuf::from(
+                "/proc/sys/net/ipv6/conf/up0/force_forwarding"
+            )]
+        );
         assert_eq!(get("ipv4/ip_forward"), "0");
     });
 }
@@ -206,7 +258,10 @@ fn a_record_that_is_none_is_refused_with_its_line() {
             fs::write(&path, format!("{good}{bad}\n")).unwrap();
             set("ipv4/conf/lo/forwarding", "1");
             let error = UndoRecord::at(&path).undo().unwrap_err();
-            assert!(matches!(error, SysctlError::BadRecord { line: 2, .. }), "{bad}: {error}");
+            assert!(
+                matches!(error, SysctlError::BadRecord { line: 2, .. }),
+                "{bad}: {error}"
+            );
             assert_eq!(get("ipv4/conf/lo/forwarding"), "1", "nothing undone");
         }
     });
@@ -215,9 +270,14 @@ fn a_record_that_is_none_is_refused_with_its_line() {
 /// Sends a router advertisement to all nodes by a link, RFC 4861 section 4.2.
 fn advertise(link: &str) {
     use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-    let index: u32 =
-        ip(&format!("-o link show {link}")).split(':').next().unwrap().trim().parse().unwrap();
-    let mut message = vec![134, 0, 0, 0, 64, 0, 0x07, 0x08];
+    let index: u32 = ip(&format!("-o link show {link}"))
+        .split(':')
+        .next()
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    let mut message: Vec<u8> = vec![134, 0, 0, 0, 64, 0, 0x07, 0x08];
     message.extend([0; 8]);
     // SAFETY: a new descriptor, owned from here on; then plain values, each with its size.
     unsafe {
@@ -228,7 +288,10 @@ fn advertise(link: &str) {
         let size = size_of_val(&hops) as u32;
         let value = (&raw const hops).cast();
         let option = libc::IPV6_MULTICAST_HOPS;
-        assert_eq!(libc::setsockopt(fd, libc::IPPROTO_IPV6, option, value, size), 0);
+        assert_eq!(
+            libc::setsockopt(fd, libc::IPPROTO_IPV6, option, value, size),
+            0
+        );
         let mut to: libc::sockaddr_in6 = std::mem::zeroed();
         to.sin6_family = libc::AF_INET6 as u16;
         to.sin6_addr.s6_addr = std::net::Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1).octets();
@@ -252,7 +315,13 @@ fn host_with_a_learnt_route() {
     }
     // The router lives in this namespace, too, so its advertisements are of our own.
     set("ipv6/conf/up0/accept_ra_from_local", "1");
-    wait_for("the link", || !ip("-6 addr show dev up0").contains("tentative"));
+    for link in ["up0", "router0"] {
+        wait_for("the link", || {
+            let addresses = ip(&format!("-6 addr show dev {link}"));
+            addresses.contains("fe80:") && !addresses.contains("tentative")
+        });
+    }
+    advertise("router0");
     advertise("router0");
     wait_for("the route", learnt);
 }
@@ -266,7 +335,10 @@ fn the_trap_is_there() {
     in_new_netns(|_| {
         host_with_a_learnt_route();
         set("ipv6/conf/ve-web/forwarding", "1");
-        assert!(!learnt(), "the kernel no longer drops the host's routes: simplify");
+        assert!(
+            !learnt(),
+            "the kernel no longer drops the host's routes: simplify"
+        );
     });
 }
 
@@ -280,7 +352,10 @@ fn the_host_keeps_the_default_route_that_it_learnt() {
         assert!(learnt());
         assert_eq!(get("ipv6/conf/up0/accept_ra"), "1");
 
-        assert_eq!(act_as_router("ve-web", &["up0", "router0", "gone0"], &undo).unwrap(), 3);
+        assert_eq!(
+            act_as_router("ve-web", &["up0", "router0", "gone0"], &undo).unwrap(),
+            3
+        );
         assert_eq!(get("ipv6/conf/ve-web/forwarding"), "1");
         assert_eq!(get("ipv6/conf/up0/accept_ra"), "2");
         assert!(learnt());
@@ -303,12 +378,19 @@ fn without_force_forwarding_the_global_switch_keeps_the_learnt_route() {
         assert_eq!(get("ipv6/conf/all/forwarding"), "1");
         assert_eq!(get("ipv6/conf/up0/accept_ra"), "2");
         assert_eq!(get("ipv6/conf/host0/accept_ra"), "0", "off stays off");
-        assert_eq!(get("ipv6/conf/default/accept_ra"), "2", "for links that come later");
+        assert_eq!(
+            get("ipv6/conf/default/accept_ra"),
+            "2",
+            "for links that come later"
+        );
         assert!(learnt());
         assert_eq!(forwarding::enable_ipv6_globally(&undo).unwrap(), 0);
 
         let undone = undo.undo().unwrap();
-        assert!(undone.failed.is_empty() && undone.left.is_empty(), "{undone:?}");
+        assert!(
+            undone.failed.is_empty() && undone.left.is_empty(),
+            "{undone:?}"
+        );
         assert_eq!(snapshot(), before);
         assert!(learnt());
         assert!(Protocol::V6.present());

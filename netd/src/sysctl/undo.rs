@@ -88,12 +88,19 @@ impl UndoRecord {
         let before = self.read()?;
         let mut entries = before.clone();
         for entry in new {
-            match entries.iter_mut().find(|old| old.parameter == entry.parameter) {
+            match entries
+                .iter_mut()
+                .find(|old| old.parameter == entry.parameter)
+            {
                 Some(old) => old.since = entry.since,
                 None => entries.push(entry),
             }
         }
-        if entries == before { Ok(()) } else { self.write(&entries) }
+        if entries == before {
+            Ok(())
+        } else {
+            self.write(&entries)
+        }
     }
 
     fn read(&self) -> Result<Vec<Entry>, SysctlError> {
@@ -138,13 +145,21 @@ impl UndoRecord {
     }
 
     fn failed(&self, source: io::Error) -> SysctlError {
-        SysctlError::Record { path: self.path.clone(), source }
+        SysctlError::Record {
+            path: self.path.clone(),
+            source,
+        }
     }
 }
 
 impl Entry {
     fn line(&self) -> String {
-        format!("{} {} {}\n", self.parameter.path.display(), self.former, self.since)
+        format!(
+            "{} {} {}\n",
+            self.parameter.path.display(),
+            self.former,
+            self.since
+        )
     }
 
     /// `None`: no line of ours, or of a file that is no network parameter.
@@ -152,7 +167,9 @@ impl Entry {
         let mut words = line.split(' ');
         let (path, former, since) = (words.next()?, words.next()?, words.next()?);
         let below = Path::new(path).strip_prefix(NET).ok()?;
-        let plain = below.components().all(|c| matches!(c, std::path::Component::Normal(_)));
+        let plain = below
+            .components()
+            .all(|c| matches!(c, std::path::Component::Normal(_)));
         (words.next().is_none() && plain).then(|| Entry {
             parameter: Sysctl { path: path.into() },
             former: former.to_owned(),
