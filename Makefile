@@ -79,6 +79,8 @@ endif
 uninstall:
 ifeq ($(DESTDIR),)
 	@packaging/stop.sh
+# What netd changed on the host, taken back; not while somebody has started it by hand.
+	-if [ -x '$(PREFIX)/lib/rspawn/netd' ]; then '$(PREFIX)/lib/rspawn/netd' --undo; fi
 	if [ -x '$(PREFIX)/bin/rspawnctl' ]; then '$(PREFIX)/bin/rspawnctl' nss disable; fi
 endif
 	rm -f $(addprefix '$(DESTDIR),$(addsuffix ',$(INSTALLED)))

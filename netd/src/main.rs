@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Parser;
 use netd::daemon::{Daemon, Places};
-use netd::{bus, log};
+use netd::sysctl::UndoRecord;
+use netd::{bus, log, nft};
 use rustix::fs::FlockOperation;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
@@ -23,12 +24,17 @@ struct Arguments {
     /// Say more; twice, say all; three times, let the libraries speak as well
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
+    /// Take back what netd changed on the host (firewall table, kernel parameters), and exit
+    ///
+    /// For uninstalling. netd must not run, and containers lose their way out.
+    #[arg(long)]
+    undo: bool,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     log::start(arguments.verbose);
-    match run() {
+    match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -37,12 +43,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> anyhow::Result<()> {
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!("netd has to be started by root: it changes links, routes and firewall rules");
     }
     let places = Places::default();
     let _lock = lock(&places.runtime)?;
+    if arguments.undo {
+        return undo(&places);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -68,6 +77,17 @@ async fn serve(places: Places) -> anyhow::Result<()> {
     daemon.run(stop).await;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("stopping: what runs keeps its network");
+    Ok(())
+}
+
+fn undo(places: &Places) -> anyhow::Result<()> {
+    if nft::remove().context("cannot remove the firewall table")? {
+        tracing::info!("table inet rspawn removed");
+    }
+    let undone = UndoRecord::at(places.sysctl_undo())
+        .undo()
+        .context("cannot give kernel parameters their former values")?;
+    tracing::debug!(?undone, "kernel parameters");
     Ok(())
 }
 

@@ -74,6 +74,14 @@ impl Default for Places {
     }
 }
 
+impl Places {
+    /// The record of the kernel parameters that were changed.
+    #[must_use]
+    pub fn sysctl_undo(&self) -> PathBuf {
+        self.state.join("sysctl-undo")
+    }
+}
+
 /// The daemon.
 pub struct Daemon {
     places: Places,
@@ -152,7 +160,7 @@ impl Daemon {
             worker: Worker::start().map_err(system("start a thread"))?,
             cgroup: Cgroup2::find(),
             dns: UpstreamDns::read(),
-            sysctl_undo: UndoRecord::at(places.state.join("sysctl-undo")),
+            sysctl_undo: UndoRecord::at(places.sysctl_undo()),
             world: World::default(),
             pools: Pools::default(),
             machines: BTreeMap::new(),
