@@ -1,1 +1,34 @@
-//! Being built.
+//! Boots an operating-system tree, or runs a program in one, as a container with a
+//! network of its own.
+
+pub mod bind;
+pub mod capability;
+pub mod cgroup;
+pub mod channel;
+pub mod child;
+pub mod cli;
+pub mod config;
+pub mod console;
+pub mod container;
+pub mod error;
+pub mod host0;
+pub mod limits;
+pub mod link;
+pub mod mountinfo;
+pub mod mounts;
+pub mod names;
+pub mod netd_client;
+pub mod netlink;
+pub mod passwd;
+pub mod payload;
+pub mod pump;
+pub mod ready;
+pub mod run;
+pub mod signals;
+pub mod stub_init;
+pub mod supervisor;
+pub mod sys;
+pub mod tree;
+pub mod unit_name;
+
+pub use run::main;

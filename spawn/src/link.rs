@@ -1,0 +1,301 @@
+//! The container's link on the host: made with its peer already inside, joined to
+//! a bridge, and put out of the way at the end.
+
+use std::io;
+
+use registry::{CONTAINER_LINK, IfName, LINK_GROUP, Mac};
+use rustix::process::Pid;
+
+use crate::netlink::Netlink;
+use crate::netlink::message::{Request, attribute, attributes, u32_at};
+
+const RTM_NEWLINK: u16 = 16;
+const RTM_GETLINK: u16 = 18;
+const RTM_SETLINK: u16 = 19;
+const RTM_NEWLINKPROP: u16 = 108;
+const RTM_DELLINKPROP: u16 = 109;
+const NLM_F_EXCL: u16 = 0x200;
+const NLM_F_CREATE: u16 = 0x400;
+const NLM_F_APPEND: u16 = 0x800;
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MASTER: u16 = 10;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_NET_NS_PID: u16 = 19;
+const IFLA_AF_SPEC: u16 = 26;
+const IFLA_GROUP: u16 = 27;
+const IFLA_PROP_LIST: u16 = 52;
+const IFLA_ALT_IFNAME: u16 = 53;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const VETH_INFO_PEER: u16 = 1;
+const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
+const ADDR_GEN_MODE_NONE: u8 = 1;
+const AF_INET6: u16 = 10;
+const IFF_UP: u32 = 1;
+
+/// Length of `struct ifinfomsg`.
+const IFINFO: usize = 16;
+
+/// A link could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The bridge is not there.
+    #[error(
+        "there is no network interface called {0}: create the bridge first (ip link add {0} type bridge)"
+    )]
+    NoBridge(IfName),
+    /// The link that was named is something else.
+    #[error("the network interface {0} is not a bridge: name a bridge with --network-bridge=")]
+    NotABridge(IfName),
+    /// Someone else has the link's name.
+    #[error(
+        "a network interface called {0} is there already and not of rspawn: rename or delete it, or choose another machine name with -M"
+    )]
+    Taken(IfName),
+    /// The kernel refused.
+    #[error("cannot {doing} {name}")]
+    Kernel {
+        /// What was being done.
+        doing: &'static str,
+        /// To which link.
+        name: IfName,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// What a link is to be.
+#[derive(Clone, Debug)]
+pub struct LinkPlan {
+    /// Name on the host.
+    pub name: IfName,
+    /// The full name, where it is too long for a name.
+    pub altname: Option<String>,
+    /// Address of the host's end.
+    pub host_mac: Mac,
+    /// Address of the container's end.
+    pub container_mac: Mac,
+}
+
+/// A link as the kernel describes it.
+#[derive(Clone, Debug)]
+pub struct LinkInfo {
+    /// Interface index.
+    pub ifindex: u32,
+    /// Link group.
+    pub group: u32,
+    /// What kind of link it is, such as `bridge`; empty for hardware.
+    pub kind: String,
+    /// Its other names.
+    pub altnames: Vec<String>,
+}
+
+fn text(value: &[u8]) -> String {
+    let value = value.strip_suffix(b"\0").unwrap_or(value);
+    String::from_utf8_lossy(value).into_owned()
+}
+
+fn ifinfo(ifindex: u32, flags: u32, change: u32) -> [u8; IFINFO] {
+    let mut body = [0; IFINFO];
+    let parts = [0u32, ifindex, flags, change];
+    for (place, part) in body.chunks_exact_mut(4).zip(parts) {
+        place.copy_from_slice(&part.to_ne_bytes());
+    }
+    body
+}
+
+/// The request that changes a link's flags; more attributes may follow.
+#[must_use]
+pub fn set_link(ifindex: u32, flags: u32, change: u32) -> Request {
+    Request::new(RTM_SETLINK, 0, &ifinfo(ifindex, flags, change))
+}
+
+/// The request that sets a link up.
+#[must_use]
+pub fn set_up(ifindex: u32) -> Request {
+    set_link(ifindex, IFF_UP, IFF_UP)
+}
+
+/// Looks a link up by name or altname; `None` where there is none.
+///
+/// # Errors
+/// What the kernel answered.
+pub fn find(netlink: &mut Netlink, name: &str) -> io::Result<Option<LinkInfo>> {
+    let by = if name.len() > registry::ifname::IFNAME_MAX {
+        IFLA_ALT_IFNAME
+    } else {
+        IFLA_IFNAME
+    };
+    let request = Request::new(RTM_GETLINK, 0, &ifinfo(0, 0, 0)).text(by, name);
+    let body = match netlink.query(request) {
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return Ok(None),
+        other => other?,
+    };
+    let rest = body.get(IFINFO..).unwrap_or(&[]);
+    let kind = attribute(rest, IFLA_LINKINFO)
+        .and_then(|info| attribute(info, IFLA_INFO_KIND))
+        .map(text)
+        .unwrap_or_default();
+    let altnames = attribute(rest, IFLA_PROP_LIST)
+        .map(|list| {
+            attributes(list)
+                .filter(|(kind, _)| *kind == IFLA_ALT_IFNAME)
+                .map(|(_, value)| text(value))
+                .collect()
+        })
+        .unwrap_or_default();
+    Ok(Some(LinkInfo {
+        ifindex: u32_at(&body, 4).unwrap_or(0),
+        group: attribute(rest, IFLA_GROUP)
+            .and_then(|value| u32_at(value, 0))
+            .unwrap_or(0),
+        kind,
+        altnames,
+    }))
+}
+
+/// Interface index of the bridge of that name.
+///
+/// # Errors
+/// It is not there, or no bridge.
+pub fn find_bridge(netlink: &mut Netlink, name: &IfName) -> Result<u32, LinkError> {
+    let found = find(netlink, name.as_str()).map_err(|source| LinkError::Kernel {
+        doing: "look up the network interface",
+        name: name.clone(),
+        source,
+    })?;
+    match found {
+        None => Err(LinkError::NoBridge(name.clone())),
+        Some(link) if link.kind != "bridge" => Err(LinkError::NotABridge(name.clone())),
+        Some(link) => Ok(link.ifindex),
+    }
+}
+
+/// Makes the link, its peer `host0` already in the network namespace of `leader`,
+/// and joins it to `bridge`, if one is given, and sets it up then. Gives its index.
+///
+/// The caller holds the machine's name: a link of ours that has the link's name or
+/// altname belongs to a machine that ended, and is put out of the way.
+///
+/// # Errors
+/// See [`LinkError`].
+pub fn create(
+    netlink: &mut Netlink,
+    plan: &LinkPlan,
+    leader: Pid,
+    bridge: Option<u32>,
+) -> Result<u32, LinkError> {
+    let failed = |doing| {
+        let name = plan.name.clone();
+        move |source| LinkError::Kernel {
+            doing,
+            name,
+            source,
+        }
+    };
+    let made = netlink.request(creation(plan, leader, bridge));
+    match made {
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {
+            clear_name(netlink, plan)?;
+            netlink
+                .request(creation(plan, leader, bridge))
+                .map_err(failed("create the link"))?;
+        }
+        other => other.map_err(failed("create the link"))?,
+    }
+    let link = find(netlink, plan.name.as_str())
+        .map_err(failed("look up the link"))?
+        .ok_or_else(|| failed("find the link")(io::ErrorKind::NotFound.into()))?;
+    if let Some(altname) = &plan.altname {
+        add_altname(netlink, link.ifindex, altname)
+            .or_else(|_| {
+                clear_name(netlink, plan).ok();
+                add_altname(netlink, link.ifindex, altname)
+            })
+            .map_err(failed("name the link in full,"))?;
+    }
+    if let Some(bridge) = bridge {
+        let join = set_up(link.ifindex).number(IFLA_MASTER, bridge);
+        netlink
+            .request(join)
+            .map_err(failed("join the bridge by"))?;
+    }
+    Ok(link.ifindex)
+}
+
+fn creation(plan: &LinkPlan, leader: Pid, bridge: Option<u32>) -> Request {
+    let mut request = Request::new(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &ifinfo(0, 0, 0))
+        .text(IFLA_IFNAME, plan.name.as_str())
+        .attribute(IFLA_ADDRESS, &plan.host_mac.0)
+        .number(IFLA_GROUP, LINK_GROUP);
+    if bridge.is_some() {
+        // The port of a bridge has no address, so that nothing on the bridge talks
+        // to the host by it.
+        request = request.nested(IFLA_AF_SPEC, |r| {
+            r.nested(AF_INET6, |r| {
+                r.attribute(IFLA_INET6_ADDR_GEN_MODE, &[ADDR_GEN_MODE_NONE])
+            })
+        });
+    }
+    request.nested(IFLA_LINKINFO, |r| {
+        r.text(IFLA_INFO_KIND, "veth").nested(IFLA_INFO_DATA, |r| {
+            r.nested(VETH_INFO_PEER, |r| {
+                r.raw(&ifinfo(0, 0, 0))
+                    .text(IFLA_IFNAME, CONTAINER_LINK)
+                    .attribute(IFLA_ADDRESS, &plan.container_mac.0)
+                    .number(IFLA_NET_NS_PID, leader.as_raw_pid().cast_unsigned())
+            })
+        })
+    })
+}
+
+fn add_altname(netlink: &mut Netlink, ifindex: u32, altname: &str) -> io::Result<()> {
+    let flags = NLM_F_CREATE | NLM_F_EXCL | NLM_F_APPEND;
+    let request = Request::new(RTM_NEWLINKPROP, flags, &ifinfo(ifindex, 0, 0))
+        .nested(IFLA_PROP_LIST, |r| r.text(IFLA_ALT_IFNAME, altname));
+    netlink.request(request)
+}
+
+/// Puts links of ours away that have one of the plan's names.
+fn clear_name(netlink: &mut Netlink, plan: &LinkPlan) -> Result<(), LinkError> {
+    let failed = |source| LinkError::Kernel {
+        doing: "put away the old link",
+        name: plan.name.clone(),
+        source,
+    };
+    let names = [Some(plan.name.as_str()), plan.altname.as_deref()];
+    for name in names.into_iter().flatten() {
+        match find(netlink, name).map_err(failed)? {
+            Some(link) if link.group == LINK_GROUP => put_away(netlink, &link).map_err(failed)?,
+            Some(_) => return Err(LinkError::Taken(plan.name.clone())),
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+/// Puts a link of ours whose container is gone out of the way: down, no altnames,
+/// renamed. The kernel frees it with the namespace; to delete it would take 15 to
+/// 40 ms.
+///
+/// # Errors
+/// What the kernel answered.
+pub fn put_away(netlink: &mut Netlink, link: &LinkInfo) -> io::Result<()> {
+    for altname in &link.altnames {
+        let request = Request::new(RTM_DELLINKPROP, NLM_F_EXCL, &ifinfo(link.ifindex, 0, 0))
+            .nested(IFLA_PROP_LIST, |r| r.text(IFLA_ALT_IFNAME, altname));
+        gone_is_fine(netlink.request(request))?;
+    }
+    let name = IfName::of_dead_link(link.ifindex);
+    let request = set_link(link.ifindex, 0, IFF_UP).text(IFLA_IFNAME, name.as_str());
+    gone_is_fine(netlink.request(request))
+}
+
+fn gone_is_fine(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,7 @@
+//! The program `rspawn`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    spawn::main()
+}

@@ -1,0 +1,115 @@
+//! A machine's name is taken by a lock on a file that is named after it.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use registry::{MachineName, NAMES_DIR, RUNTIME_DIR};
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, fstat, openat, stat, unlink};
+
+/// A name that this process holds until the value is dropped.
+#[derive(Debug)]
+pub struct NameLock {
+    path: PathBuf,
+    file: OwnedFd,
+}
+
+/// A name could not be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum NameLockError {
+    /// Another container has it.
+    #[error("a machine called {0} is running: stop it, or choose another name with -M")]
+    InUse(MachineName),
+    /// The lock file cannot be made.
+    #[error("cannot take the machine's name by the file {path}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl NameLock {
+    /// Takes the name of a machine.
+    ///
+    /// # Errors
+    /// Another container has it, or /run is not writable.
+    pub fn take(name: &MachineName) -> Result<Self, NameLockError> {
+        Self::take_in(Path::new(NAMES_DIR), name)
+    }
+
+    fn take_in(dir: &Path, name: &MachineName) -> Result<Self, NameLockError> {
+        let path = dir.join(name.as_str());
+        let failed = |source: io::Error| NameLockError::Io {
+            path: path.clone(),
+            source,
+        };
+        loop {
+            let file = match open(&path) {
+                Err(rustix::io::Errno::NOENT) => {
+                    make_directories(dir).map_err(failed)?;
+                    open(&path)
+                }
+                other => other,
+            }
+            .map_err(|error| failed(error.into()))?;
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) => return Err(NameLockError::InUse(*name)),
+                Err(error) => return Err(failed(error.into())),
+            }
+            // Whoever held it may have removed the file since it was opened: then
+            // the lock is one on a file that nobody else will find.
+            let ours = fstat(&file).map_err(|error| failed(error.into()))?;
+            match stat(&path) {
+                Ok(found) if (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino) => {
+                    return Ok(Self { path, file });
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Drop for NameLock {
+    fn drop(&mut self) {
+        // While the lock is held, so that nobody removes what another has taken.
+        unlink(&self.path).ok();
+        flock(&self.file, FlockOperation::Unlock).ok();
+    }
+}
+
+fn open(path: &Path) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    openat(CWD, path, flags, Mode::from_raw_mode(0o600))
+}
+
+fn make_directories(dir: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o755);
+    builder.create(RUNTIME_DIR)?;
+    builder.create(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_taken_once_and_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let web: MachineName = "web".parse().unwrap();
+        let held = NameLock::take_in(dir.path(), &web).unwrap();
+        assert!(matches!(
+            NameLock::take_in(dir.path(), &web),
+            Err(NameLockError::InUse(_))
+        ));
+        NameLock::take_in(dir.path(), &"db".parse().unwrap()).unwrap();
+        drop(held);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        NameLock::take_in(dir.path(), &web).unwrap();
+    }
+}

@@ -1,0 +1,197 @@
+//! The connection to netd.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use registry::protocol::{
+    ANSWER_TIMEOUT_MS, FromSupervisor, Refusal, Registered, Registration, ToSupervisor, decode,
+    encode,
+};
+use registry::seqpacket::{Received, receive, send};
+use registry::{RUNTIME_DIR, SUPERVISOR_SOCKET};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::inotify;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+
+/// First pause before another try to reach a netd that is just starting; doubled
+/// each time.
+const RETRY_FIRST: Duration = Duration::from_millis(20);
+const RETRY_LAST: Duration = Duration::from_secs(5);
+
+/// What netd says.
+#[derive(Debug)]
+pub enum Event {
+    /// The machine is registered.
+    Registered(Registered),
+    /// It is not.
+    Refused(Refusal),
+    /// The connection ended.
+    Gone,
+}
+
+/// A connection to netd.
+#[derive(Debug)]
+pub struct Connection(OwnedFd);
+
+impl Connection {
+    /// Connects; never waits.
+    ///
+    /// # Errors
+    /// netd is not there, or does not keep up.
+    pub fn open() -> io::Result<Self> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        connect(&socket, &SocketAddrUnix::new(SUPERVISOR_SOCKET)?)?;
+        Ok(Self(socket))
+    }
+
+    /// Asks for the machine to be registered.
+    ///
+    /// # Errors
+    /// netd is gone.
+    pub fn register(
+        &self,
+        registration: &Registration,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
+        let message = FromSupervisor::Register(registration.clone());
+        let bytes = encode(&message).map_err(io::Error::other)?;
+        send(&self.0, &bytes, descriptors)
+    }
+
+    /// Says that the container ended in order.
+    pub fn goodbye(&self) {
+        if let Ok(bytes) = encode(&FromSupervisor::Goodbye) {
+            send(&self.0, &bytes, &[]).ok();
+        }
+    }
+
+    /// What netd said, if it said anything. What makes no sense counts as the end
+    /// of the connection.
+    #[must_use]
+    pub fn event(&self) -> Option<Event> {
+        match receive(&self.0) {
+            Ok(Received::Message(bytes, _)) => match decode(&bytes) {
+                Ok(ToSupervisor::Registered(registered)) => Some(Event::Registered(registered)),
+                Ok(ToSupervisor::Refused(refusal)) => Some(Event::Refused(refusal)),
+                Err(_) => Some(Event::Gone),
+            },
+            Ok(Received::Closed | Received::Oversized) => Some(Event::Gone),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) =>
+            {
+                None
+            }
+            Err(_) => Some(Event::Gone),
+        }
+    }
+
+    /// Waits for netd's answer, as long as `leader` lives and no longer than the
+    /// protocol allows. `None` if there was none in that time.
+    #[must_use]
+    pub fn answer(&self, leader: impl AsFd) -> Option<Event> {
+        let deadline = Instant::now() + Duration::from_millis(ANSWER_TIMEOUT_MS);
+        let leader = leader.as_fd();
+        loop {
+            if let Some(event) = self.event() {
+                return Some(event);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            let mut waited = [
+                PollFd::new(&self.0, PollFlags::IN),
+                PollFd::new(&leader, PollFlags::IN),
+            ];
+            let timeout = Timespec::try_from(left).ok();
+            match poll(&mut waited, timeout.as_ref()) {
+                Ok(0) => return None,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return None,
+                Ok(_) if !waited[1].revents().is_empty() => return self.event(),
+                Ok(_) => {}
+            }
+        }
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Waits for a netd that is not there.
+#[derive(Debug)]
+pub struct Watch {
+    inotify: OwnedFd,
+    retry: Option<(Instant, Duration)>,
+}
+
+impl Watch {
+    /// Begins to wait; the first try is due at once.
+    ///
+    /// # Errors
+    /// As inotify_add_watch(2).
+    pub fn new() -> io::Result<Self> {
+        let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
+        let inotify = inotify::init(flags)?;
+        let events = inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
+        inotify::add_watch(&inotify, RUNTIME_DIR, events)?;
+        let mut watch = Self {
+            inotify,
+            retry: None,
+        };
+        watch.begin();
+        Ok(watch)
+    }
+
+    /// When the next try is due.
+    #[must_use]
+    pub fn due(&self) -> Option<Instant> {
+        self.retry.map(|(due, _)| due)
+    }
+
+    /// Takes the news: something appeared beside netd's socket.
+    pub fn take_news(&mut self) {
+        let mut buffer = [0; 4096];
+        while rustix::io::read(&self.inotify, &mut buffer).is_ok_and(|read| read > 0) {}
+        self.begin();
+    }
+
+    /// Tries to connect, if a try is due. The socket appears a moment before netd
+    /// listens on it, so that a refusal is followed by another try.
+    pub fn try_connect(&mut self) -> Option<Connection> {
+        let (due, pause) = self.retry?;
+        if Instant::now() < due {
+            return None;
+        }
+        match Connection::open() {
+            Ok(connection) => {
+                self.retry = None;
+                Some(connection)
+            }
+            Err(_) if Path::new(SUPERVISOR_SOCKET).exists() => {
+                self.retry = Some((Instant::now() + pause, (pause * 2).min(RETRY_LAST)));
+                None
+            }
+            Err(_) => {
+                self.retry = None;
+                None
+            }
+        }
+    }
+
+    fn begin(&mut self) {
+        self.retry = Some((Instant::now(), RETRY_FIRST));
+    }
+}
+
+impl AsFd for Watch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inotify.as_fd()
+    }
+}

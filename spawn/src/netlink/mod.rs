@@ -1,0 +1,100 @@
+//! A small synchronous rtnetlink: one request, one acknowledgement.
+
+pub mod message;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with,
+};
+
+use message::{Request, Response, responses};
+
+/// The longest answer to one request: a link with every attribute is some 2 KiB.
+const ANSWER_MAX: usize = 32 * 1024;
+
+/// A socket of rtnetlink, in the network namespace that it was opened in.
+#[derive(Debug)]
+pub struct Netlink {
+    socket: OwnedFd,
+    sequence: u32,
+}
+
+impl Netlink {
+    /// Opens a socket in the caller's network namespace.
+    ///
+    /// # Errors
+    /// As socket(2).
+    pub fn open() -> io::Result<Self> {
+        Ok(Self::from(open_route_socket()?))
+    }
+
+    /// Makes a request and waits for its acknowledgement.
+    ///
+    /// # Errors
+    /// What the kernel answered, as errno.
+    pub fn request(&mut self, request: Request) -> io::Result<()> {
+        self.exchange(request).map(|_| ())
+    }
+
+    /// Makes a request that is answered by one message; gives its body, of which
+    /// the header of the family is the first part.
+    ///
+    /// # Errors
+    /// What the kernel answered, as errno.
+    pub fn query(&mut self, request: Request) -> io::Result<Vec<u8>> {
+        self.exchange(request)?
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no answer from rtnetlink"))
+    }
+
+    fn exchange(&mut self, request: Request) -> io::Result<Option<Vec<u8>>> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let bytes = request.finish(self.sequence);
+        send(&self.socket, &bytes, SendFlags::empty())?;
+        let mut buffer = vec![0; ANSWER_MAX];
+        let mut body = None;
+        loop {
+            let (read, _) = recv(&self.socket, buffer.as_mut_slice(), RecvFlags::empty())?;
+            for (sequence, response) in responses(buffer.get(..read).unwrap_or(&[])) {
+                if sequence != self.sequence {
+                    continue;
+                }
+                match response {
+                    Response::Acknowledged => return Ok(body),
+                    Response::Failed(errno) => return Err(io::Error::from_raw_os_error(errno)),
+                    Response::Data(data) => body = Some(data.to_vec()),
+                }
+            }
+        }
+    }
+}
+
+impl From<OwnedFd> for Netlink {
+    fn from(socket: OwnedFd) -> Self {
+        Self {
+            socket,
+            sequence: 0,
+        }
+    }
+}
+
+impl AsFd for Netlink {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Opens a NETLINK_ROUTE socket, close-on-exec, in the caller's network namespace.
+///
+/// # Errors
+/// As socket(2).
+pub fn open_route_socket() -> io::Result<OwnedFd> {
+    Ok(socket_with(
+        AddressFamily::NETLINK,
+        SocketType::RAW,
+        SocketFlags::CLOEXEC,
+        // NETLINK_ROUTE is protocol 0.
+        None,
+    )?)
+}

@@ -1,0 +1,169 @@
+//! Copies from one descriptor to another without waiting for either.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::PollFlags;
+
+/// The most that is copied at once: what a pipe that is ready always takes.
+const CHUNK: usize = 4096;
+/// How long a terminal that nobody has open is left alone.
+const HANGUP_PAUSE: Duration = Duration::from_millis(100);
+
+/// Copies from one descriptor to another.
+#[derive(Debug)]
+pub struct Pump {
+    from: OwnedFd,
+    to: Option<OwnedFd>,
+    buffer: Vec<u8>,
+    ended: bool,
+    paused_until: Option<Instant>,
+    draining: bool,
+}
+
+impl Pump {
+    /// A pump between two descriptors.
+    #[must_use]
+    pub fn new(from: OwnedFd, to: OwnedFd) -> Self {
+        Self {
+            from,
+            to: Some(to),
+            buffer: vec![],
+            ended: false,
+            paused_until: None,
+            draining: false,
+        }
+    }
+
+    /// What is left at the container's end is still to be copied.
+    #[must_use]
+    pub fn draining(self) -> Self {
+        Self {
+            draining: true,
+            ..self
+        }
+    }
+
+    /// Whether this pump carries what the container says.
+    #[must_use]
+    pub fn is_output(&self) -> bool {
+        self.draining
+    }
+
+    /// What the pump waits for, and on which descriptor.
+    #[must_use]
+    pub fn interest(&self, now: Instant) -> Option<(BorrowedFd<'_>, PollFlags)> {
+        if !self.buffer.is_empty() {
+            return self.to.as_ref().map(|to| (to.as_fd(), PollFlags::OUT));
+        }
+        let paused = self.paused_until.is_some_and(|until| now < until);
+        (!self.ended && !paused).then(|| (self.from.as_fd(), PollFlags::IN))
+    }
+
+    /// When the pump wants to be asked again.
+    #[must_use]
+    pub fn due(&self) -> Option<Instant> {
+        self.paused_until.filter(|_| !self.ended)
+    }
+
+    /// Reads or writes, of which the descriptor is ready. Gives what was read.
+    pub fn turn(&mut self) -> &[u8] {
+        if !self.buffer.is_empty() {
+            self.write();
+            return &[];
+        }
+        self.paused_until = None;
+        let mut chunk = [0; CHUNK];
+        match rustix::io::read(&self.from, &mut chunk) {
+            Ok(0) => self.end(),
+            Ok(read) => {
+                let read = chunk.get(..read).unwrap_or(&[]);
+                self.buffer.extend_from_slice(read);
+            }
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+            // Nobody inside has the terminal open: somebody may open it again.
+            Err(rustix::io::Errno::IO) => {
+                self.paused_until = Some(Instant::now() + HANGUP_PAUSE);
+            }
+            Err(_) => self.end(),
+        }
+        if self.to.is_none() {
+            self.buffer.clear();
+        }
+        &self.buffer
+    }
+
+    /// Adds bytes as if they had been read.
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// Whether its source has ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Copies what is there now, once nothing more can come. Waits only for the
+    /// reader.
+    pub fn drain(&mut self, mut wait: impl FnMut(BorrowedFd<'_>) -> bool) {
+        if !self.draining {
+            return;
+        }
+        rustix::io::ioctl_fionbio(&self.from, true).ok();
+        loop {
+            while !self.buffer.is_empty() {
+                let Some(to) = &self.to else { return };
+                if !wait(to.as_fd()) {
+                    return;
+                }
+                self.write();
+            }
+            self.turn();
+            if self.buffer.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn write(&mut self) {
+        let Some(to) = &self.to else { return };
+        let chunk = self.buffer.get(..CHUNK).unwrap_or(&self.buffer);
+        match rustix::io::write(to, chunk) {
+            Ok(written) => {
+                self.buffer.drain(..written);
+            }
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+            // A hung up terminal may be opened again, and wants no old input then.
+            Err(rustix::io::Errno::IO) => self.buffer.clear(),
+            Err(_) => {
+                self.to = None;
+                self.buffer.clear();
+            }
+        }
+        self.close_if_done();
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        self.close_if_done();
+    }
+
+    /// The reader sees the end.
+    fn close_if_done(&mut self) {
+        if self.ended && self.buffer.is_empty() && !self.draining {
+            self.to = None;
+        }
+    }
+}
+
+/// Waits until a descriptor can be written.
+///
+/// # Errors
+/// As poll(2).
+pub fn wait_writable(fd: BorrowedFd<'_>) -> io::Result<()> {
+    use rustix::event::{PollFd, poll};
+    poll(&mut [PollFd::new(&fd, PollFlags::OUT)], None)?;
+    Ok(())
+}
