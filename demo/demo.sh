@@ -76,6 +76,8 @@ ip -n outside link set lo up
 ip -n outside address add 198.51.100.2/24 dev eth0
 ip -n outside link set eth0 up
 ip route add default via 198.51.100.2
+# The resolver of /etc/resolv.conf is not there: whoever asks it is told at once.
+ip route add prohibit 198.51.100.53
 note 'the outside (198.51.100.2) knows the way to the host (198.51.100.1) and to nothing behind it'
 
 heading 'netd starts'
@@ -126,7 +128,7 @@ wait "$rspawn_pid" || code=$?
 rspawn_pid=
 [ "$code" = 0 ] || fail "rspawn ended with $code"
 note "rspawn ended with 0 after $(($(now) - start)) ms"
-if getent hosts -s rspawn "$machine" >/dev/null; then fail "the name $machine is left"; fi
+if getent -s rspawn hosts "$machine" >/dev/null; then fail "the name $machine is left"; fi
 kill "$netd_pid"
 wait "$netd_pid" || fail 'netd did not end in order'
 note 'its name, its link and its cgroup are gone; netd has ended'

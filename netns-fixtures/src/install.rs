@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::command::Running;
 use crate::host::Host;
-use crate::programs::program;
+use crate::programs::{nss_module, program};
 use crate::wait::wait_until;
 
 /// The cgroup of a host in which netd runs.
@@ -41,10 +41,7 @@ impl Host {
     /// When it has not been built.
     pub fn install_nss_module(&self) {
         let directory = self.run("dirname \"$(ls /usr/lib/*/libnss_files.so.2 /usr/lib/*/libc.so.6 2>/dev/null | head -1)\"");
-        self.copy(
-            &program("libnss_rspawn.so"),
-            &format!("{directory}/libnss_rspawn.so.2"),
-        );
+        self.copy(&nss_module(), &format!("{directory}/libnss_rspawn.so.2"));
         self.run("sed -i 's/^hosts:.*/hosts: files rspawn dns/' /etc/nsswitch.conf");
     }
 

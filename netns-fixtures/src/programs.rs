@@ -38,3 +38,24 @@ pub fn program(name: &str) -> PathBuf {
     );
     path
 }
+
+/// The path of the NSS module, which is only complete when it is built for release:
+/// without a standard library, a build for debugging refers to what is not there.
+///
+/// # Panics
+/// When it has not been built.
+#[must_use]
+pub fn nss_module() -> PathBuf {
+    let name = "libnss_rspawn.so";
+    let directory = programs_dir();
+    if directory.ends_with("debug") {
+        let path = directory.with_file_name("release").join(name);
+        assert!(
+            path.exists(),
+            "{} is missing: cargo build --release -p rspawn-nss",
+            path.display()
+        );
+        return path;
+    }
+    program(name)
+}

@@ -15,7 +15,8 @@ pub fn outside(host: &Host) -> Peer<'_> {
     let peer = host
         .peer("outside")
         .joined(UPLINK.0, "198.51.100.1/24", "198.51.100.2/24");
-    host.run("ip route add default via 198.51.100.2");
+    // The resolver of /etc/resolv.conf is not there: whoever asks it is told at once.
+    host.run("ip route add default via 198.51.100.2; ip route add prohibit 198.51.100.53");
     peer.run("ip -6 address add 2001:db8::2/64 dev eth0 nodad");
     host.run(
         "ip -6 address add 2001:db8::1/64 dev up0 nodad; ip -6 route add default via 2001:db8::2",

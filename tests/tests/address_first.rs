@@ -75,7 +75,7 @@ fn the_payload_runs_and_has_a_network_later_where_netd_is_not_there() {
     );
     let _netd = host.start_netd();
     let named = netns_fixtures::wait_until(SOON, || {
-        host.sh("getent hosts -s rspawn web; ping -c1 -W2 web")
+        host.sh("getent -s rspawn hosts web; ping -c1 -W2 web")
             .success()
     });
     assert!(named, "no network once netd is there\n{}", host.run("ip a"));
