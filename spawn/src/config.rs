@@ -102,7 +102,7 @@ pub enum ConfigError {
     #[error("rspawn must be run as root: use sudo")]
     NotRoot,
     /// The machine's name is wrong.
-    #[error("`{name}` is not a machine name ({source}): choose another one with -M")]
+    #[error("`{name}` is not a machine name: choose another one with -M")]
     Name {
         /// What was given.
         name: String,
@@ -116,7 +116,7 @@ pub enum ConfigError {
     #[error("`{0}` is not a host name: use letters, digits, hyphens and dots, 64 at most")]
     Hostname(String),
     /// The bridge's name is wrong.
-    #[error("`{name}` cannot be a bridge: {source}")]
+    #[error("`{name}` cannot be the name of a bridge")]
     BridgeName {
         /// What was given.
         name: String,

@@ -195,12 +195,12 @@ pub fn create(
             source,
         }
     };
-    let made = netlink.request(creation(plan, leader, bridge));
+    let made = netlink.request(creation(plan, leader));
     match made {
         Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {
             clear_name(netlink, plan)?;
             netlink
-                .request(creation(plan, leader, bridge))
+                .request(creation(plan, leader))
                 .map_err(failed("create the link"))?;
         }
         other => other.map_err(failed("create the link"))?,
@@ -217,28 +217,33 @@ pub fn create(
             .map_err(failed("name the link in full,"))?;
     }
     if let Some(bridge) = bridge {
-        let join = set_up(link.ifindex).number(IFLA_MASTER, bridge);
-        netlink
-            .request(join)
-            .map_err(failed("join the bridge by"))?;
+        join(netlink, link.ifindex, bridge).map_err(failed("join the bridge by"))?;
     }
     Ok(link.ifindex)
 }
 
-fn creation(plan: &LinkPlan, leader: Pid, bridge: Option<u32>) -> Request {
-    let mut request = Request::new(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &ifinfo(0, 0, 0))
+/// Makes a link the port of a bridge. It gets no address of its own, so that nothing
+/// on the bridge talks to the host by it.
+fn join(netlink: &mut Netlink, ifindex: u32, bridge: u32) -> io::Result<()> {
+    let no_address = set_link(ifindex, 0, 0).nested(IFLA_AF_SPEC, |r| {
+        r.nested(AF_INET6, |r| {
+            r.attribute(IFLA_INET6_ADDR_GEN_MODE, &[ADDR_GEN_MODE_NONE])
+        })
+    });
+    match netlink.request(no_address) {
+        // The host has no IPv6.
+        Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {}
+        other => other?,
+    }
+    netlink.request(set_link(ifindex, 0, 0).number(IFLA_MASTER, bridge))?;
+    netlink.request(set_up(ifindex))
+}
+
+fn creation(plan: &LinkPlan, leader: Pid) -> Request {
+    let request = Request::new(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &ifinfo(0, 0, 0))
         .text(IFLA_IFNAME, plan.name.as_str())
         .attribute(IFLA_ADDRESS, &plan.host_mac.0)
         .number(IFLA_GROUP, LINK_GROUP);
-    if bridge.is_some() {
-        // The port of a bridge has no address, so that nothing on the bridge talks
-        // to the host by it.
-        request = request.nested(IFLA_AF_SPEC, |r| {
-            r.nested(AF_INET6, |r| {
-                r.attribute(IFLA_INET6_ADDR_GEN_MODE, &[ADDR_GEN_MODE_NONE])
-            })
-        });
-    }
     request.nested(IFLA_LINKINFO, |r| {
         r.text(IFLA_INFO_KIND, "veth").nested(IFLA_INFO_DATA, |r| {
             r.nested(VETH_INFO_PEER, |r| {
@@ -284,7 +289,7 @@ fn clear_name(netlink: &mut Netlink, plan: &LinkPlan) -> Result<(), LinkError> {
 /// What the kernel answered.
 pub fn put_away(netlink: &mut Netlink, link: &LinkInfo) -> io::Result<()> {
     for altname in &link.altnames {
-        let request = Request::new(RTM_DELLINKPROP, NLM_F_EXCL, &ifinfo(link.ifindex, 0, 0))
+        let request = Request::new(RTM_DELLINKPROP, 0, &ifinfo(link.ifindex, 0, 0))
             .nested(IFLA_PROP_LIST, |r| r.text(IFLA_ALT_IFNAME, altname));
         gone_is_fine(netlink.request(request))?;
     }

@@ -80,7 +80,13 @@ pub fn restrict_proc(targets: &Targets<'_>, private_network: bool) -> Result<(),
 /// # Errors
 /// See [`Targets::attach`].
 pub fn sys(targets: &Targets<'_>, private_network: bool) -> Result<(), StepError> {
-    let sysfs = new_mount("sysfs", &[], PLAIN | MountAttrFlags::MOUNT_ATTR_RDONLY)?;
+    // The file system itself is read-only too, where it is not the host's own.
+    let options: &[(&str, Option<&str>)] = if private_network {
+        &[("ro", None)]
+    } else {
+        &[]
+    };
+    let sysfs = new_mount("sysfs", options, PLAIN | MountAttrFlags::MOUNT_ATTR_RDONLY)?;
     if !private_network {
         return targets.attach(sysfs, "/sys", Kind::Directory);
     }
@@ -120,6 +126,8 @@ fn read_only_again(targets: &Targets<'_>, path: &str) -> Result<(), StepError> {
 }
 
 fn over(targets: &Targets<'_>, source: &str, path: &str) -> Result<(), StepError> {
-    let copy = copy_of(Path::new(source), false).doing(|| format!("hide {path}"))?;
+    let doing = || format!("hide {path}");
+    let copy = copy_of(Path::new(source), false).doing(doing)?;
+    set_read_only(&copy, false).doing(doing)?;
     targets.attach(copy, path, Kind::File)
 }
