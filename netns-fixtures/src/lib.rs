@@ -31,7 +31,7 @@ pub use command::{HostCommand, Output, Running};
 pub use host::Host;
 pub use install::{NETD, NETD_CGROUP};
 pub use peer::Peer;
-pub use programs::{program, programs_dir};
+pub use programs::{nss_module, program, programs_dir};
 pub use sys::{ignore_interrupts, raise_to};
 pub use terminal::Terminal;
 pub use tree::tree_cache;

@@ -59,7 +59,7 @@ pub fn start_networkd(host: &Host) -> Running<'_> {
     host.run("chmod 666 /run/networkd-ready");
     let networkd = host
         .command("/lib/systemd/systemd-networkd")
-        .env("SYSTEMD_LOG_LEVEL", "debug")
+        .env("SYSTEMD_LOG_LEVEL", "info")
         .env("SYSTEMD_LOG_TARGET", "console")
         .env("NOTIFY_SOCKET", "/run/networkd-ready")
         .cgroup("systemd-networkd.service")

@@ -4,7 +4,7 @@ use netns_fixtures::wait_until;
 use rspawn_tests::{SOON, Start, with_netd};
 
 const DROP_ALL: &str = "
-table inet drop {
+table inet dropping {
     chain early { type filter hook prerouting priority -400; policy drop; }
     chain input { type filter hook input priority 0; policy drop; }
 }";

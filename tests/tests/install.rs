@@ -1,14 +1,23 @@
 //! `make install` and `rspawnctl nss`, run for real in a host.
 
-use netns_fixtures::{Host, programs_dir};
+use netns_fixtures::{Host, nss_module, program};
 
 fn make(host: &Host, arguments: &str) -> netns_fixtures::Output {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-    // The programs are built already; the host has no network to build them with.
-    let directory = programs_dir();
+    // What is built already; the host has no network to build it with.
+    if !host.exists("/tmp/built") {
+        let paths = ["rspawn", "rspawnctl", "netd"]
+            .map(program)
+            .into_iter()
+            .chain([nss_module()]);
+        let paths: Vec<_> = paths.map(|path| path.display().to_string()).collect();
+        host.run(&format!(
+            "mkdir /tmp/built; cp {} /tmp/built",
+            paths.join(" ")
+        ));
+    }
     host.sh(&format!(
-        "make -C {root} {arguments} BIN_DIR={} </dev/null",
-        directory.display()
+        "make -C {root} {arguments} BIN_DIR=/tmp/built </dev/null"
     ))
 }
 
@@ -25,9 +34,15 @@ fn installing_and_uninstalling_leaves_the_host_as_it_was() {
     );
     host.run("rspawn --version; rspawnctl --version; getent hosts localhost");
     assert!(
-        host.run("find / -xdev -name 'libnss_rspawn.so.2'")
-            .contains("/lib/")
+        host.run("ls /usr/lib/*/libnss_rspawn.so.2")
+            .contains("/usr/lib/")
     );
+    // The module is found and asked: a record that is there is answered.
+    host.write(
+        "/run/rspawn/machines/web",
+        "VERSION=1\nNAME=web\nADDRESS=192.0.2.7\nEND=1\n",
+    );
+    assert!(host.run("getent hosts web").contains("192.0.2.7"));
     make(&host, "install").expect_success();
     assert_eq!(
         host.run("grep ^hosts: /etc/nsswitch.conf"),

@@ -88,7 +88,7 @@ fn nothing_outlives_a_supervisor_that_is_killed() {
         host.run("ping -c1 -W5 web");
         web.supervisor().signal(libc::SIGKILL);
         assert_eq!(web.wait().signal(), Some(libc::SIGKILL));
-        let payloads = || host.run("pgrep -f 'sleep 424' || true");
+        let payloads = || host.run("pgrep -f '[s]leep 424' || true");
         assert!(
             wait_until(SOON, || payloads().is_empty()),
             "left: {}",
