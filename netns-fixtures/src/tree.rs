@@ -80,7 +80,7 @@ impl Host {
         let tree = self.empty_tree("busybox");
         self.run(&format!(
             "cd {}
-             mkdir -p bin etc root usr/share/udhcpc
+             mkdir -p bin etc root etc/udhcpc
              cp /bin/busybox bin/busybox
              for applet in $(bin/busybox --list); do [ $applet = busybox ] || ln -s busybox bin/$applet; done
              ln -s bin sbin
@@ -89,7 +89,7 @@ impl Host {
              echo 'root:x:0:' >etc/group",
             tree.display()
         ));
-        self.write_program(tree.join("usr/share/udhcpc/default.script"), UDHCPC_SCRIPT);
+        self.write_program(tree.join("etc/udhcpc/default.script"), UDHCPC_SCRIPT);
         tree
     }
 

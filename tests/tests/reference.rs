@@ -50,7 +50,7 @@ fn dnsmasq_leases_an_address_over_a_bridge_and_the_outside_sees_the_host() {
         ])
         .spawn("dnsmasq");
     dnsmasq.wait_for_output("DHCP, IP range", SOON);
-    let script = host.busybox_tree().join("usr/share/udhcpc/default.script");
+    let script = host.busybox_tree().join("etc/udhcpc/default.script");
     inner.run(&format!(
         "busybox udhcpc -i host0 -f -q -n -s {}",
         script.display()
