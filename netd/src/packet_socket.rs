@@ -99,8 +99,10 @@ impl DhcpSocket {
     /// Waits for the next packet that the filter lets through. Nothing is lost if
     /// the future is dropped.
     ///
+    /// It goes on waiting while the link is down, and for ever when the link is gone.
+    ///
     /// # Errors
-    /// ENETDOWN once each time the link goes down; waiting again is right then.
+    /// If the kernel refuses to receive, for which there is no known reason.
     pub async fn recv(&self) -> io::Result<Received> {
         let mut buffer = [0_u8; PACKET_MAX];
         loop {
@@ -109,7 +111,11 @@ impl DhcpSocket {
             else {
                 continue;
             };
-            let arrival = arrival?;
+            let arrival = match arrival {
+                // Said once after the link was down, ahead of what came since.
+                Err(error) if error.kind() == io::ErrorKind::NetworkDown => continue,
+                arrival => arrival?,
+            };
             let packet = buffer.get(..arrival.len).unwrap_or_default();
             return Ok(match frame::parse(packet, &arrival) {
                 Ok(datagram) => Received::Datagram(datagram),

@@ -207,7 +207,9 @@ impl Server {
             },
             Phase::Rebinding(address) => match self.standing(&client, address) {
                 Standing::Own | Standing::Free => self.grant(now, request, address, false),
-                Standing::Denied if self.is_former(address) => self.refuse(request, address),
+                Standing::Denied if self.former_of(address).is_some() => {
+                    self.refuse(request, address);
+                }
                 Standing::Denied => {}
             },
         }
@@ -302,7 +304,11 @@ impl Server {
     }
 
     fn refuse(&mut self, request: &Request, address: Ipv4Addr) {
-        self.send(request, Answer::Refusal);
+        let server = self
+            .former_of(address)
+            .unwrap_or(self.config.network())
+            .ip();
+        self.send(request, Answer::Refusal(server));
         self.tell(Event::Refused {
             mac: request.chaddr,
             address,
@@ -383,9 +389,12 @@ impl Server {
         }
     }
 
-    fn is_former(&self, address: Ipv4Addr) -> bool {
-        !self.config.network().contains(address)
-            && self.former.iter().any(|network| network.contains(address))
+    /// The subnet that `address` was in when the link had it.
+    fn former_of(&self, address: Ipv4Addr) -> Option<Ipv4Network> {
+        let now_elsewhere = |network: &&Ipv4Network| {
+            network.contains(address) && !self.config.network().contains(address)
+        };
+        self.former.iter().find(now_elsewhere).copied()
     }
 
     /// Whether a DECLINE or RELEASE names this server, or none as some clients do.

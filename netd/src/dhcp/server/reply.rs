@@ -35,8 +35,9 @@ pub enum Answer {
     },
     /// The configuration for a client that has an address (RFC 2131, 4.3.5).
     Settings,
-    /// The client must not use the address that it asked for.
-    Refusal,
+    /// The client must not use the address that it asked for, says the server with
+    /// this address: clients do not listen to another than theirs.
+    Refusal(Ipv4Addr),
 }
 
 /// The reply to `request`.
@@ -54,10 +55,18 @@ pub fn reply(
     let (destination_mac, destination) = target(request, answer);
     Ok(Transmit {
         destination_mac,
-        source: SocketAddrV4::new(config.address(), SERVER_PORT),
+        source: SocketAddrV4::new(server(config, answer), SERVER_PORT),
         destination: SocketAddrV4::new(destination, CLIENT_PORT),
         payload: encode(request, header, &options, limit)?,
     })
+}
+
+/// Who speaks.
+fn server(config: &ServerConfig, answer: Answer) -> Ipv4Addr {
+    match answer {
+        Answer::Refusal(server) => server,
+        _ => config.address(),
+    }
 }
 
 /// The fields by RFC 2131, section 4.3.1, table 3.
@@ -67,7 +76,7 @@ fn header(request: &Request, answer: Answer) -> ReplyHeader {
         Answer::Offer(address, _) => (MessageType::Offer, none, address),
         Answer::Lease { address, .. } => (MessageType::Ack, request.ciaddr, address),
         Answer::Settings => (MessageType::Ack, request.ciaddr, none),
-        Answer::Refusal => (MessageType::Nak, none, none),
+        Answer::Refusal(_) => (MessageType::Nak, none, none),
     };
     ReplyHeader {
         kind,
@@ -83,7 +92,7 @@ fn target(request: &Request, answer: Answer) -> (Mac, Ipv4Addr) {
     match answer {
         // "In all cases, when 'giaddr' is zero, the server broadcasts any DHCPNAK
         // messages to 0xffffffff."
-        Answer::Refusal => everybody,
+        Answer::Refusal(_) => everybody,
         // "If the 'giaddr' field is zero and the 'ciaddr' field is nonzero, then
         // the server unicasts DHCPOFFER and DHCPACK messages to the address in
         // 'ciaddr'."
@@ -101,9 +110,9 @@ fn target(request: &Request, answer: Answer) -> (Mac, Ipv4Addr) {
 
 /// The options, those that a client cannot do without first.
 fn options(config: &ServerConfig, request: &Request, answer: Answer) -> Vec<DhcpOption> {
-    let mut options = vec![DhcpOption::ServerIdentifier(config.address())];
+    let mut options = vec![DhcpOption::ServerIdentifier(server(config, answer))];
     match answer {
-        Answer::Refusal => return options,
+        Answer::Refusal(_) => return options,
         Answer::Settings => {}
         Answer::Offer(_, time) => lease_times(time, &mut options),
         Answer::Lease { time, rapid, .. } => {

@@ -100,7 +100,6 @@ impl Link {
             Ok(Received::Damaged(error)) => {
                 tracing::debug!(ifindex = self.socket.ifindex(), %error, "frame ignored");
             }
-            // The link went down; when it comes up again the socket works again.
             Err(error) => {
                 tracing::debug!(ifindex = self.socket.ifindex(), %error, "cannot receive DHCP");
             }

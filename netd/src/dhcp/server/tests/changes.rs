@@ -39,7 +39,9 @@ fn a_moved_subnet_ends_all_leases_and_refuses_who_renews() {
     // To the address that the server had, to all, and after a restart.
     let reply = bench.ask_directly(renew(HOST0, HOST0_ADDRESS)).unwrap();
     reply.is_nak();
-    assert_eq!(*reply.transmit.source.ip(), Ipv4Addr::new(172, 20, 0, 1));
+    // As the server that the client knows: it would not listen to another.
+    assert_eq!(*reply.transmit.source.ip(), SERVER);
+    assert!(reply.has(&DhcpOption::ServerIdentifier(SERVER)));
     bench.ask(renew(guest(1), old)).unwrap().is_nak();
     bench.ask(init_reboot(guest(1), old)).unwrap().is_nak();
     // Another's address is another matter.

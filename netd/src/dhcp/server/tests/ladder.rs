@@ -156,7 +156,7 @@ fn a_request_that_contradicts_itself_is_not_answered() {
     assert!(bench.ask(nothing.to_server(SERVER)).is_none());
     assert!(
         bench
-            .ask(select(HOST0, HOST0_ADDRESS).from_address(HOST0_ADDRESS))
+            .ask(select(HOST0, HOST0_ADDRESS).having(HOST0_ADDRESS))
             .is_none()
     );
     assert!(bench.leases().is_empty());
@@ -170,7 +170,7 @@ fn release_frees_only_the_senders_own_address() {
     let own = bench.plain_lease(guest(1));
     let release = |mac| {
         message(MessageType::Release, mac)
-            .from_address(own)
+            .having(own)
             .to_server(SERVER)
     };
     assert!(bench.ask_directly(release(guest(2))).is_none());
@@ -239,7 +239,7 @@ fn host0_keeps_its_address_though_it_declines_it() {
 fn inform_is_told_the_settings_and_leases_nothing() {
     let mut bench = Bench::new();
     let inform = message(MessageType::Inform, guest(1))
-        .from_address(address(11))
+        .having(address(11))
         .broadcast();
     let reply = bench.ask(inform).unwrap();
     reply.is_ack_for(NOWHERE);
@@ -254,7 +254,7 @@ fn inform_is_told_the_settings_and_leases_nothing() {
         assert_eq!(reply.option(code), None);
     }
     assert!(bench.leases().is_empty());
-    let foreign = message(MessageType::Inform, guest(1)).from_address(Ipv4Addr::new(10, 0, 0, 9));
+    let foreign = message(MessageType::Inform, guest(1)).having(Ipv4Addr::new(10, 0, 0, 9));
     assert!(bench.ask(foreign).is_none());
     assert!(bench.ask(message(MessageType::Inform, guest(1))).is_none());
 }

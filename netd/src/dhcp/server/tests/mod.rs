@@ -52,7 +52,7 @@ fn message(kind: MessageType, mac: Mac) -> Message {
 
 trait With: Sized {
     fn with(self, option: DhcpOption) -> Self;
-    fn from_address(self, ciaddr: Ipv4Addr) -> Self;
+    fn having(self, ciaddr: Ipv4Addr) -> Self;
     fn broadcast(self) -> Self;
     fn id(self, id: &[u8]) -> Self {
         self.with(DhcpOption::ClientIdentifier(id.to_vec()))
@@ -70,7 +70,7 @@ impl With for Message {
         self.opts_mut().insert(option);
         self
     }
-    fn from_address(mut self, ciaddr: Ipv4Addr) -> Self {
+    fn having(mut self, ciaddr: Ipv4Addr) -> Self {
         self.set_ciaddr(ciaddr);
         self
     }
@@ -98,7 +98,7 @@ fn init_reboot(mac: Mac, address: Ipv4Addr) -> Message {
 
 /// The REQUEST of a client that has an address and wants to keep it.
 fn renew(mac: Mac, address: Ipv4Addr) -> Message {
-    message(MessageType::Request, mac).from_address(address)
+    message(MessageType::Request, mac).having(address)
 }
 
 /// A server and its clock.

@@ -48,7 +48,7 @@ prop_compose! {
 
 impl Step {
     fn message(&self) -> Message {
-        let mut message = message(MessageType::from(self.kind), self.mac).from_address(self.ciaddr);
+        let mut message = message(MessageType::from(self.kind), self.mac).having(self.ciaddr);
         let id = self.id.map(|id| DhcpOption::ClientIdentifier(vec![0, id]));
         let requested = self.requested.map(DhcpOption::RequestedIpAddress);
         let server = self.server.map(DhcpOption::ServerIdentifier);
