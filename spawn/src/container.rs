@@ -185,20 +185,24 @@ impl<'a> Container<'a> {
     /// Removes everything that the container had, after its payload has ended.
     pub fn clear_away(&mut self) {
         let warn = |error: &dyn std::error::Error| eprintln!("rspawn: {}", one_line(error));
-        if let Err(error) = self.cgroup.remove() {
-            warn(&error);
-        }
         if let Some(link) = self.link.take() {
             let put_away = Netlink::open().and_then(|mut n| link::put_away(&mut n, &link));
             if let Err(error) = put_away.doing(|| "put the container's link away".into()) {
                 warn(&error);
             }
         }
-        if let Some(netd) = self.netd.take() {
+        let netd = self.netd.take();
+        if let Some(netd) = &netd {
             netd.goodbye();
+        }
+        if let Err(error) = self.cgroup.remove() {
+            warn(&error);
         }
         for path in self.made.drain(..).rev() {
             self.blueprint.tree.remove_mount_point(&path);
+        }
+        if let Some(netd) = netd {
+            netd.wait_for_close();
         }
     }
 

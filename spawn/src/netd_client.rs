@@ -20,6 +20,9 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connec
 const RETRY_FIRST: Duration = Duration::from_millis(20);
 const RETRY_LAST: Duration = Duration::from_secs(5);
 
+/// How long netd may take to hear a goodbye.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(250);
+
 /// What netd says.
 #[derive(Debug)]
 pub enum Event {
@@ -65,6 +68,21 @@ impl Connection {
     pub fn goodbye(&self) {
         if let Ok(bytes) = encode(&FromSupervisor::Goodbye) {
             send(&self.0, &bytes, &[]).ok();
+        }
+    }
+
+    /// Waits until netd has closed the connection after a goodbye, so that the name
+    /// is free for the next start; not for long.
+    pub fn wait_for_close(&self) {
+        let deadline = Instant::now() + CLOSE_TIMEOUT;
+        while !matches!(self.event(), Some(Event::Gone)) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let timeout = Timespec::try_from(left).ok();
+            let mut waited = [PollFd::new(&self.0, PollFlags::IN)];
+            poll(&mut waited, timeout.as_ref()).ok();
         }
     }
 
