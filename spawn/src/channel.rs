@@ -123,7 +123,12 @@ impl Channel {
 
     #[allow(clippy::type_complexity)]
     fn hear(&self) -> io::Result<Option<(u8, Vec<u8>, Vec<OwnedFd>)>> {
-        match receive(&self.0)? {
+        // An end with something unheard in it is told before what was said last.
+        let received = match receive(&self.0) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => receive(&self.0),
+            other => other,
+        };
+        match received? {
             Received::Message(mut bytes, descriptors) if !bytes.is_empty() => {
                 let kind = bytes.remove(0);
                 Ok(Some((kind, bytes, descriptors)))

@@ -16,6 +16,7 @@ use crate::channel::{Channel, NetworkReady, Report};
 use crate::child::{self, BindMount, Plan};
 use crate::config::{Config, NetworkMode};
 use crate::console::Streams;
+use crate::device_policy::{self, Device};
 use crate::error::{Doing, StepError, one_line};
 use crate::host0;
 use crate::link::{self, LinkError, LinkInfo, LinkPlan};
@@ -411,6 +412,7 @@ fn clone_payload(
     } else {
         None
     };
+    limit_devices(cgroup, &binds);
     let (own, theirs) = Channel::pair().doing(|| "make a socket pair".into())?;
     let mut flags =
         libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
@@ -436,6 +438,20 @@ fn clone_payload(
                 channel: theirs,
             })
         }
+    }
+}
+
+/// Without the rule a container that is root could make the host's disks for itself;
+/// where the kernel has no such rules, the user is told.
+fn limit_devices(cgroup: &Cgroup, binds: &[BindMount]) {
+    let shown: Vec<Device> = binds
+        .iter()
+        .filter_map(|bind| Device::of(&bind.mount).ok().flatten())
+        .collect();
+    if let Err(error) = device_policy::apply(cgroup, &shown) {
+        eprintln!(
+            "rspawn: the container may use every device of the host ({error}): drop CAP_MKNOD if you don't trust it"
+        );
     }
 }
 

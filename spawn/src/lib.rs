@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod console;
 pub mod container;
+pub mod device_policy;
 pub mod error;
 pub mod host0;
 pub mod limits;

@@ -1,5 +1,6 @@
 //! System calls that have no safe wrapper elsewhere.
 
+pub mod bpf;
 pub mod clone;
 pub mod mount_attr;
 pub mod process;
