@@ -14,10 +14,11 @@ mod status;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use registry::{HostId, LeaderId, MachineName};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::cgroup::Cgroup2;
 use crate::machines::RegistryDir;
@@ -38,6 +39,9 @@ pub use status::{LeaseStatus, MachineStatus, Query};
 const BATCH: usize = 256;
 /// How many events other than the kernel's may wait.
 const INPUTS: usize = 1024;
+/// How long after lost events all is read anew. The kernel tells of no further loss
+/// until what it had queued was read, so that must be over first.
+const RESYNCHRONIZE_AFTER: Duration = Duration::from_millis(100);
 
 /// What the daemon is told by its other tasks.
 #[derive(Debug)]
@@ -103,6 +107,8 @@ pub struct Daemon {
     links: HashMap<u32, OwnLink>,
     dirty: BTreeSet<u32>,
     uplinks_dirty: bool,
+    /// When all is to be read anew, after events were lost.
+    resynchronize_at: Option<Instant>,
     sender: mpsc::Sender<Input>,
     inputs: mpsc::Receiver<Input>,
 }
@@ -167,6 +173,7 @@ impl Daemon {
             links: HashMap::new(),
             dirty: BTreeSet::new(),
             uplinks_dirty: true,
+            resynchronize_at: None,
             places,
             monitor,
             nft_monitor,
@@ -211,7 +218,7 @@ impl Daemon {
             tokio::select! {
                 () = &mut stop => return,
                 event = self.monitor.next() => match event {
-                    Some(event) => self.take_kernel_events(event).await,
+                    Some(event) => self.take_kernel_events(event),
                     None => {
                         tracing::error!("the connection to the kernel ended");
                         return;
@@ -225,12 +232,18 @@ impl Daemon {
                     }
                 }
                 event = self.nft_monitor.next() => self.take_firewall_event(event).await,
+                () = at(self.resynchronize_at) => {
+                    self.resynchronize_at = None;
+                    if let Err(error) = self.resynchronize().await {
+                        tracing::error!("{}", crate::log::chain(&error));
+                    }
+                }
             }
             self.reconcile().await;
         }
     }
 
-    async fn take_kernel_events(&mut self, first: Event) {
+    fn take_kernel_events(&mut self, first: Event) {
         let mut next = Some(first);
         for _ in 0..BATCH {
             let Some(event) = next else { return };
@@ -238,9 +251,7 @@ impl Daemon {
                 tracing::info!(
                     "the kernel's events came faster than they were read: reading all anew"
                 );
-                if let Err(error) = self.resynchronize().await {
-                    tracing::error!("{}", crate::log::chain(&error));
-                }
+                self.resynchronize_at = Some(Instant::now() + RESYNCHRONIZE_AFTER);
             } else {
                 self.apply(event);
             }
@@ -304,7 +315,7 @@ impl Daemon {
             Err(error) => {
                 tracing::error!("{}", crate::log::chain(&error));
                 // Not in a loop: the next try comes with the next event at the earliest.
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
                 return;
             }
         };
@@ -334,6 +345,14 @@ impl Daemon {
             return;
         };
         self.worker.queue(move || keep(&path, &text));
+    }
+}
+
+/// Waits until then; for ever, if there is no time given.
+async fn at(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when).await,
+        None => std::future::pending().await,
     }
 }
 
