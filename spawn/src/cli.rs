@@ -21,7 +21,12 @@ const INTEGRATION: &str = "Integration with the host";
 /// Boots an operating-system tree, or runs a program in one, as a container with a
 /// network of its own.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "rspawn", version, max_term_width = 100)]
+#[command(
+    name = "rspawn",
+    version,
+    max_term_width = 100,
+    args_override_self = true
+)]
 pub struct Cli {
     /// Root of the tree [default: /var/lib/machines/NAME with --machine, else the working directory]
     #[arg(short = 'D', long, value_name = "PATH", help_heading = IMAGE)]

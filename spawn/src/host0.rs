@@ -24,6 +24,10 @@ const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_BROADCAST: u16 = 4;
 const IFA_FLAGS: u16 = 8;
+const IFA_CACHEINFO: u16 = 6;
+/// Lifetime of IPv6 addresses in seconds, 68 years: newer systemd-networkd takes away
+/// those whose lifetime has no end, whatever it is told to keep.
+const LIFETIME_V6: u32 = 0x7fff_ffff;
 const IFA_F_NODAD: u32 = 2;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
@@ -147,7 +151,13 @@ fn new_address(ifindex: u32, address: IpNetwork) -> Request {
         IpNetwork::V4(_) => {}
         // The link has no third party that could have it, and the address is to
         // be of use at once.
-        IpNetwork::V6(_) => request = request.number(IFA_FLAGS, IFA_F_NODAD),
+        IpNetwork::V6(_) => {
+            let lifetime = LIFETIME_V6.to_ne_bytes();
+            let information = [lifetime, lifetime, [0; 4], [0; 4]].concat();
+            request = request
+                .number(IFA_FLAGS, IFA_F_NODAD)
+                .attribute(IFA_CACHEINFO, &information);
+        }
     }
     request
 }
