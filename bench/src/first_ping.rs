@@ -1,0 +1,178 @@
+//! From the start of a container to the first answered ping of its name.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use netns_fixtures::{Host, HostCommand};
+
+use crate::measure::{Row, Samples};
+use crate::peers::{self, SUITE, Systemd};
+
+/// A container with a program in it, and one that boots.
+pub fn rows() -> Vec<Row> {
+    eprintln!("from the start of a container to the first answered ping of its name");
+    peers::fetch_mymachines();
+    let host = peers::ours();
+    let netd = host.start_netd();
+    let ours = |arguments: &[&str]| {
+        measure(&host, |host, tree| {
+            host.command("rspawn")
+                .args(["-q", "-n", "-M", "web", "-D"])
+                .arg(tree)
+                .args(arguments)
+        })
+    };
+    let sleeping = ours(&["-a", "/bin/sleep", "1000"]);
+    let booting = ours(&["-b", "--console=read-only"]);
+    drop(netd);
+
+    let host = peers::host_with_names_from("mymachines");
+    let systemd = Systemd::start(&host);
+    let theirs = measure(&host, |host, tree| {
+        host.command("systemd-nspawn")
+            .args([
+                "-q",
+                "-n",
+                "-b",
+                "-M",
+                "web",
+                "--keep-unit",
+                "--link-journal=no",
+                "--console=read-only",
+                "-D",
+            ])
+            .arg(tree)
+    });
+    drop(systemd);
+    let peer = || {
+        (
+            "nspawn, machined and networkd, with networkd inside".to_owned(),
+            theirs.clone(),
+        )
+    };
+    vec![
+        Row {
+            what: "exec to the first answered ping NAME, a tree that boots".into(),
+            ours: booting,
+            peer: peer(),
+            goal: "at most 50 ms",
+        },
+        Row {
+            what: "the same, a program and no DHCP client inside (theirs boots)".into(),
+            ours: sleeping,
+            peer: peer(),
+            goal: "at most 50 ms",
+        },
+    ]
+}
+
+fn measure(host: &Host, command: impl for<'a> Fn(&'a Host, &Path) -> HostCommand<'a>) -> Samples {
+    let ping = host.compile("first-ping", FIRST_PING, "");
+    Samples::of(crate::REACHED, || {
+        let tree = host.tree(SUITE);
+        let took = once(host, &ping, |host| command(host, &tree));
+        peers::end(host, "web.service", "ve-web");
+        host.run("for c in /sys/fs/cgroup/machine.slice/*/cgroup.kill; do [ -e $c ] && echo 1 >$c; done; true");
+        // netd and machined see the end, too, before the next begins.
+        assert!(netns_fixtures::wait_until(Duration::from_secs(15), || {
+            !host.exists("/run/rspawn/machines/web") && !host.exists("/run/systemd/machines/web")
+        }));
+        host.run(&format!("umount {}", tree.display()));
+        took
+    })
+}
+
+fn once<'a>(
+    host: &'a Host,
+    ping: &PathBuf,
+    command: impl Fn(&'a Host) -> HostCommand<'a>,
+) -> Duration {
+    // The one that waits starts the clock by writing a line, then it asks all the time.
+    let mut waiting = host.command(ping).arg("web").spawn("ping");
+    waiting.wait_for_output("ready", Duration::from_secs(5));
+    let start = monotonic();
+    let container = command(host).cgroup("web.service").spawn("web");
+    let status = waiting.wait(Duration::from_secs(30));
+    assert!(
+        status.success(),
+        "web is never reached: {}",
+        container.stderr()
+    );
+    let output = waiting.stdout();
+    let answered: u64 = output
+        .lines()
+        .last()
+        .and_then(|line| line.parse().ok())
+        .expect("a time");
+    Duration::from_nanos(answered.saturating_sub(start))
+}
+
+/// Nanoseconds of CLOCK_MONOTONIC, which is the same in every process.
+#[allow(unsafe_code)]
+fn monotonic() -> u64 {
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the pointer is valid for writing.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
+}
+
+/// Looks a name up and pings its first address, until there is an answer; then
+/// writes the time. A new process for each try, as `ping` is one, would measure that.
+const FIRST_PING: &str = r#"
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/ip_icmp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+static int answered(const struct sockaddr *to, socklen_t length) {
+    struct icmphdr echo = { .type = ICMP_ECHO, .un.echo.id = 0x7273 };
+    unsigned char reply[1500];
+    int fd = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_ICMP), found = 0;
+    /* The checksum (RFC 1071) is taken with its own field 0. */
+    unsigned short *words = (unsigned short *)&echo;
+    unsigned sum = 0;
+    for (unsigned i = 0; i < sizeof echo / 2; i++)
+        sum += words[i];
+    sum = (sum & 0xffff) + (sum >> 16);
+    echo.checksum = (unsigned short)~sum;
+    if (sendto(fd, &echo, sizeof echo, 0, to, length) == (long)sizeof echo) {
+        struct pollfd wait = { .fd = fd, .events = POLLIN };
+        while (!found && poll(&wait, 1, 20) > 0) {
+            long got = recv(fd, reply, sizeof reply, 0);
+            const struct icmphdr *icmp = (void *)(reply + (reply[0] & 15) * 4);
+            found = got >= 28 && icmp->type == ICMP_ECHOREPLY && icmp->un.echo.id == 0x7273;
+        }
+    }
+    close(fd);
+    return found;
+}
+
+int main(int argc, char **argv) {
+    struct addrinfo hints = { .ai_family = AF_INET, .ai_socktype = SOCK_STREAM }, *list;
+    struct timespec now, pause = { 0, 500000 };
+    if (argc < 2)
+        return 2;
+    printf("ready\n");
+    fflush(stdout);
+    for (;;) {
+        if (getaddrinfo(argv[1], NULL, &hints, &list) == 0) {
+            int found = answered(list->ai_addr, list->ai_addrlen);
+            freeaddrinfo(list);
+            if (found)
+                break;
+        }
+        nanosleep(&pause, NULL);
+    }
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    printf("%lld\n", now.tv_sec * 1000000000LL + now.tv_nsec);
+    return 0;
+}
+"#;

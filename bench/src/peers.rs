@@ -1,0 +1,104 @@
+//! Hosts with rspawn, and hosts with systemd's programs.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use netns_fixtures::{Host, Running, tree_cache, wait_until};
+
+const SOON: Duration = Duration::from_secs(15);
+
+/// The suite whose tree both sides start.
+pub const SUITE: &str = "bookworm";
+
+/// A host whose names come from `service` (an NSS module) alone, so that a name
+/// that is not there yet is not asked of anybody else.
+pub fn host_with_names_from(service: &str) -> Host {
+    let host = Host::new();
+    host.run(&format!(
+        "sed -i 's/^hosts:.*/hosts: {service}/' /etc/nsswitch.conf"
+    ));
+    host
+}
+
+/// A host with rspawn, without netd.
+pub fn ours() -> Host {
+    let host = Host::new();
+    host.install();
+    host.run("sed -i 's/^hosts:.*/hosts: rspawn/' /etc/nsswitch.conf");
+    host
+}
+
+/// Systemd's programs that give a container its network and its name.
+pub struct Systemd<'a> {
+    _running: Vec<Running<'a>>,
+}
+
+impl<'a> Systemd<'a> {
+    /// Starts the bus, machined and networkd in a host without udev, which has
+    /// /sys read-only so that networkd does not wait for it.
+    pub fn start(host: &'a Host) -> Self {
+        host.run(
+            "mkdir -p /run/dbus /run/systemd/machines /run/systemd/netif/links /run/systemd/netif/leases /run/systemd/netif/lldp
+             chown -R systemd-network: /run/systemd/netif
+             mount -o remount,bind,ro /sys",
+        );
+        install_mymachines(host);
+        let mut running = vec![
+            host.command("dbus-daemon")
+                .args(["--system", "--nofork", "--nopidfile", "--nosyslog"])
+                .cgroup("dbus.service")
+                .spawn("dbus"),
+        ];
+        let bus = "/run/dbus/system_bus_socket";
+        assert!(wait_until(SOON, || host.exists(bus)), "the bus starts");
+        for (name, owned) in [("machined", "machine1"), ("networkd", "network1")] {
+            running.push(
+                host.command(format!("/lib/systemd/systemd-{name}"))
+                    .env("SYSTEMD_LOG_TARGET", "console")
+                    .cgroup(&format!("systemd-{name}.service"))
+                    .spawn(name),
+            );
+            let up = wait_until(SOON, || {
+                host.run("busctl --no-legend --no-pager list")
+                    .contains(&format!("org.freedesktop.{owned} "))
+            });
+            assert!(up, "{name} starts");
+        }
+        Self { _running: running }
+    }
+}
+
+/// Puts systemd's NSS module into a host.
+fn install_mymachines(host: &Host) {
+    let found = host.run(&format!(
+        "ls {}/mymachines/usr/lib/*/libnss_mymachines.so.2 | head -n 1",
+        tree_cache().display()
+    ));
+    let module = PathBuf::from(found);
+    host.run(&format!(
+        "cp {} $(dirname $(ls /usr/lib/*/libnss_systemd.so.2 | head -n 1))/",
+        module.display()
+    ));
+}
+
+/// Makes sure that systemd's NSS module is on the machine.
+pub fn fetch_mymachines() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/setup/mymachines.sh");
+    let status = Command::new(script)
+        .stdout(std::process::Stdio::null())
+        .status();
+    assert!(
+        status.is_ok_and(|status| status.success()),
+        "libnss-mymachines can be fetched"
+    );
+}
+
+/// Ends what runs in the cgroup of a container, and waits until its link is gone.
+pub fn end(host: &Host, cgroup: &str, link: &str) {
+    host.kill_cgroup(cgroup);
+    let gone = wait_until(SOON, || {
+        !host.exists(Path::new("/sys/class/net").join(link))
+    });
+    assert!(gone, "{link} goes with its container");
+}
