@@ -4,6 +4,7 @@
 use std::ffi::CString;
 use std::io;
 
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 
 use crate::signals::SIGRTMIN_PLUS_3;
@@ -41,11 +42,18 @@ pub fn split() -> io::Result<()> {
     block(&signals);
     // Before there is anybody who could look.
     hide_arguments(NAME)?;
+    let (closed, open) = pipe_with(PipeFlags::CLOEXEC)?;
     // SAFETY: this process has one thread.
     #[allow(unsafe_code)]
     let child = unsafe { fork() }?;
     match child {
-        None => Ok(()),
+        None => {
+            // Until init has closed everything: nothing of the host is to be found
+            // there.
+            drop(open);
+            rustix::io::read(&closed, &mut [0; 1])?;
+            Ok(())
+        }
         Some(payload) => look_after(payload, &signals),
     }
 }
