@@ -82,6 +82,8 @@ impl DhcpSocket {
         sys::limit_receive_buffer(&socket).map_err(option("SO_RCVBUF"))?;
         sys::attach_filter(&socket, &filter::DHCP_REQUESTS).map_err(option("SO_ATTACH_FILTER"))?;
         sys::want_auxdata(&socket).map_err(option("PACKET_AUXDATA"))?;
+        // A socket bound to one protocol hears nothing of this host's own anyway; one for
+        // all protocols, as on a bridge's port, would.
         sys::ignore_outgoing(&socket).map_err(option("PACKET_IGNORE_OUTGOING"))?;
         // Last: before it is bound to a protocol the socket receives nothing, and so
         // nothing that the filter has not seen.

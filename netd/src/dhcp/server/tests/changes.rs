@@ -76,6 +76,8 @@ fn a_new_reservation_takes_the_address_from_whoever_has_it() {
     let mut changed = config();
     changed.reserve(guest(1), wanted).unwrap();
     bench.configure(changed);
+    // Neither has its old lease: one has lost the address, the other must change.
+    assert!(bench.leases().is_empty());
     bench
         .ask_directly(renew(guest(2), wanted))
         .unwrap()
@@ -101,4 +103,27 @@ fn a_new_address_of_the_server_is_no_clients() {
     bench.configure(changed);
     assert!(bench.leases().is_empty());
     bench.ask_directly(renew(guest(1), own)).unwrap().is_nak();
+}
+
+#[test]
+fn the_subnet_before_last_is_remembered_too() {
+    let mut bench = Bench::new();
+    let own = bench.plain_lease(guest(1));
+    bench.configure(moved());
+    bench.configure(ServerConfig::new("10.0.0.1/28".parse().unwrap()).unwrap());
+    bench.ask(renew(guest(1), own)).unwrap().is_nak();
+}
+
+#[test]
+fn a_server_that_moves_within_its_subnet_goes_on_as_before() {
+    let mut bench = Bench::new();
+    let own = bench.lease(|message| message.wanting(address(5)), guest(1));
+    bench.configure(ServerConfig::new("192.168.7.14/28".parse().unwrap()).unwrap());
+    assert_eq!(bench.leased(), [own]);
+    // Sent to the address that the server had.
+    bench
+        .ask_directly(renew(guest(1), own))
+        .unwrap()
+        .is_ack_for(own);
+    assert!(bench.ask(renew(guest(2), own)).is_none());
 }
