@@ -24,6 +24,7 @@ use crate::mounts::network_files::{RESOLV_CONF, text_of};
 use crate::mounts::ops::{copy_of, copy_of_directory, set_propagation, set_read_only};
 use crate::mounts::run_host::HostFacts;
 use crate::mounts::target::Kind;
+use crate::names::{Made, NameLock};
 use crate::netd_client::{Connection, Event};
 use crate::netlink::Netlink;
 use crate::payload::Payload;
@@ -55,6 +56,8 @@ pub enum StartError {
 pub struct Blueprint<'a> {
     /// What was asked for.
     pub config: &'a Config,
+    /// The machine's name, taken.
+    pub name: &'a NameLock,
     /// The tree.
     pub tree: &'a Tree,
     /// What runs.
@@ -375,6 +378,16 @@ impl<'a> Container<'a> {
                     ready = true;
                 }
             }
+        }
+        if !self.made.is_empty() {
+            let made = Made {
+                tree: self.blueprint.tree.path().to_owned(),
+                paths: self.made.clone(),
+            };
+            self.blueprint
+                .name
+                .remember(&made)
+                .doing(|| "keep what was made in the tree in mind".into())?;
         }
         match failure {
             Some(why) => Err(StartError::Inside(why)),

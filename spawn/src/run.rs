@@ -11,7 +11,7 @@ use crate::console::{Streams, restore_terminal};
 use crate::container::{Blueprint, Container, StartError};
 use crate::error::{Doing, StepError, one_line};
 use crate::mounts::run_host::HostFacts;
-use crate::names::{NameLock, NameLockError};
+use crate::names::{Made, NameLock, NameLockError};
 use crate::payload::{Facts, Payload, PayloadError};
 use crate::ready;
 use crate::signals;
@@ -93,8 +93,11 @@ fn run(cli: Cli) -> Result<u8, RunError> {
     // Everything that rspawn was started with beside its standard streams is its
     // parent's business, and not the container's.
     crate::sys::process::cloexec_from(3);
-    let _name = NameLock::take(&config.name)?;
+    let name = NameLock::take(&config.name)?;
     let tree = Tree::open(&config.directory, config.read_only)?;
+    if let Some(made) = name.remembered() {
+        remove_left_over(&made, &tree);
+    }
     if config.start == Start::Boot {
         tree.check_bootable()?;
     }
@@ -126,6 +129,7 @@ fn run(cli: Cli) -> Result<u8, RunError> {
         };
         let blueprint = Blueprint {
             config: &config,
+            name: &name,
             tree: &tree,
             payload: &payload,
             machine_id: &machine_id,
@@ -146,6 +150,25 @@ fn run(cli: Cli) -> Result<u8, RunError> {
         if let Some(code) = code_of(&config, ended) {
             return Ok(code);
         }
+    }
+}
+
+/// Removes from its tree what a run that was killed made there to mount on.
+fn remove_left_over(made: &Made, own: &Tree) {
+    let other;
+    let tree = if made.tree == own.path() {
+        own
+    } else {
+        match Tree::open(&made.tree, false) {
+            Ok(tree) => {
+                other = tree;
+                &other
+            }
+            Err(_) => return,
+        }
+    };
+    for path in made.paths.iter().rev() {
+        tree.remove_mount_point(path);
     }
 }
 
