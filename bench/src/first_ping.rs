@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use netns_fixtures::{Host, HostCommand};
+use netns_fixtures::{Host, HostCommand, wait_until};
 
 use crate::measure::{Row, Samples};
 use crate::peers::{self, SUITE, Systemd};
@@ -71,11 +71,11 @@ fn measure(host: &Host, command: impl for<'a> Fn(&'a Host, &Path) -> HostCommand
     Samples::of(crate::REACHED, || {
         let tree = host.tree(SUITE);
         let took = once(host, &ping, |host| command(host, &tree));
-        peers::end(host, "web.service", "ve-web");
-        host.run("for c in /sys/fs/cgroup/machine.slice/*/cgroup.kill; do [ -e $c ] && echo 1 >$c; done; true");
-        // netd and machined see the end, too, before the next begins.
-        assert!(netns_fixtures::wait_until(Duration::from_secs(15), || {
-            !host.exists("/run/rspawn/machines/web") && !host.exists("/run/systemd/machines/web")
+        // What names it is gone, too, before the next begins.
+        assert!(wait_until(Duration::from_secs(15), || {
+            !host.exists("/run/rspawn/machines/web")
+                && !host.exists("/run/systemd/machines/web")
+                && !host.exists("/sys/class/net/ve-web")
         }));
         host.run(&format!("umount {}", tree.display()));
         took
@@ -91,12 +91,14 @@ fn once<'a>(
     let mut waiting = host.command(ping).arg("web").spawn("ping");
     waiting.wait_for_output("ready", Duration::from_secs(5));
     let start = monotonic();
-    let container = command(host).cgroup("web.service").spawn("web");
-    let status = waiting.wait(Duration::from_secs(30));
+    let mut container = command(host).cgroup("web.service").spawn("web");
+    let reached = wait_until(Duration::from_secs(30), || waiting.ended().is_some());
     assert!(
-        status.success(),
-        "web is never reached: {}",
-        container.stderr()
+        reached,
+        "web is never reached:\n{}\n{}\n{}",
+        container.stdout(),
+        container.stderr(),
+        host.run("ip address; cat /run/rspawn/machines/* /run/systemd/machines/* /tmp/*netd.err /tmp/*networkd.err /tmp/*machined.err 2>/dev/null || true")
     );
     let output = waiting.stdout();
     let answered: u64 = output
@@ -104,6 +106,12 @@ fn once<'a>(
         .last()
         .and_then(|line| line.parse().ok())
         .expect("a time");
+    // Stopped in order: a boot that has only begun ends by the second request.
+    container.signal(libc::SIGTERM);
+    if !wait_until(Duration::from_secs(10), || container.ended().is_some()) {
+        container.signal(libc::SIGTERM);
+        container.wait(Duration::from_secs(10));
+    }
     Duration::from_nanos(answered.saturating_sub(start))
 }
 

@@ -93,12 +93,3 @@ pub fn fetch_mymachines() {
         "libnss-mymachines can be fetched"
     );
 }
-
-/// Ends what runs in the cgroup of a container, and waits until its link is gone.
-pub fn end(host: &Host, cgroup: &str, link: &str) {
-    host.kill_cgroup(cgroup);
-    let gone = wait_until(SOON, || {
-        !host.exists(Path::new("/sys/class/net").join(link))
-    });
-    assert!(gone, "{link} goes with its container");
-}
