@@ -19,6 +19,8 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connec
 /// each time.
 const RETRY_FIRST: Duration = Duration::from_millis(20);
 const RETRY_LAST: Duration = Duration::from_secs(5);
+/// The pause from which on netd's socket is watched for.
+const WATCH_FROM: Duration = Duration::from_millis(640);
 
 /// How long netd may take to hear a goodbye.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(250);
@@ -142,29 +144,29 @@ impl AsFd for Connection {
     }
 }
 
-/// Waits for a netd that is not there.
+/// Waits for a netd that is not there: at first by trying again after short pauses,
+/// then by watching for its socket. A watch takes the kernel 10 ms and more to close,
+/// which a container that soon ends must not pay for.
 #[derive(Debug)]
 pub struct Watch {
-    inotify: OwnedFd,
+    inotify: Option<OwnedFd>,
     retry: Option<(Instant, Duration)>,
 }
 
+impl Default for Watch {
+    fn default() -> Self {
+        Self {
+            inotify: None,
+            retry: Some((Instant::now(), RETRY_FIRST)),
+        }
+    }
+}
+
 impl Watch {
-    /// Begins to wait; the first try is due at once.
-    ///
-    /// # Errors
-    /// As inotify_add_watch(2).
-    pub fn new() -> io::Result<Self> {
-        let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
-        let inotify = inotify::init(flags)?;
-        let events = inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
-        inotify::add_watch(&inotify, RUNTIME_DIR, events)?;
-        let mut watch = Self {
-            inotify,
-            retry: None,
-        };
-        watch.begin();
-        Ok(watch)
+    /// What says that there is news, once there is a watch.
+    #[must_use]
+    pub fn news(&self) -> Option<BorrowedFd<'_>> {
+        self.inotify.as_ref().map(AsFd::as_fd)
     }
 
     /// When the next try is due.
@@ -176,8 +178,10 @@ impl Watch {
     /// Takes the news: something appeared beside netd's socket.
     pub fn take_news(&mut self) {
         let mut buffer = [0; 4096];
-        while rustix::io::read(&self.inotify, &mut buffer).is_ok_and(|read| read > 0) {}
-        self.begin();
+        if let Some(inotify) = &self.inotify {
+            while rustix::io::read(inotify, &mut buffer).is_ok_and(|read| read > 0) {}
+        }
+        self.retry = Some((Instant::now(), RETRY_FIRST));
     }
 
     /// Tries to connect, if a try is due. The socket appears a moment before netd
@@ -187,12 +191,17 @@ impl Watch {
         if Instant::now() < due {
             return None;
         }
+        if pause >= WATCH_FROM && self.inotify.is_none() {
+            // Before the try, or what appears in between would not be seen. Without
+            // a watch it goes on with tries.
+            self.inotify = watch_runtime_dir().ok();
+        }
         match Connection::open() {
             Ok(connection) => {
                 self.retry = None;
                 Some(connection)
             }
-            Err(_) if Path::new(SUPERVISOR_SOCKET).exists() => {
+            Err(_) if self.inotify.is_none() || Path::new(SUPERVISOR_SOCKET).exists() => {
                 self.retry = Some((Instant::now() + pause, (pause * 2).min(RETRY_LAST)));
                 None
             }
@@ -202,14 +211,12 @@ impl Watch {
             }
         }
     }
-
-    fn begin(&mut self) {
-        self.retry = Some((Instant::now(), RETRY_FIRST));
-    }
 }
 
-impl AsFd for Watch {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.inotify.as_fd()
-    }
+fn watch_runtime_dir() -> io::Result<OwnedFd> {
+    let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
+    let inotify = inotify::init(flags)?;
+    let events = inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
+    inotify::add_watch(&inotify, RUNTIME_DIR, events)?;
+    Ok(inotify)
 }

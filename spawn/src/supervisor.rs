@@ -137,7 +137,7 @@ impl Supervisor<'_, '_> {
 
     fn expect_netd(&mut self) {
         if self.container.netd.is_none() {
-            self.watch = Watch::new().ok();
+            self.watch = Some(Watch::default());
         }
     }
 
@@ -151,7 +151,7 @@ impl Supervisor<'_, '_> {
         ];
         let optional = [
             (Source::Netd, self.container.netd.as_ref().map(AsFd::as_fd)),
-            (Source::Watch, self.watch.as_ref().map(AsFd::as_fd)),
+            (Source::Watch, self.watch.as_ref().and_then(Watch::news)),
             (
                 Source::Notify,
                 self.container.notify.as_ref().map(AsFd::as_fd),
