@@ -78,12 +78,7 @@ fn nothing_outlives_a_supervisor_that_is_killed() {
         // The payload clears the signal that it would get at its parent's end, as
         // any program does that changes its user.
         let mut web = Start::new(host, "web", &tree)
-            .args([
-                "-a",
-                "/bin/sh",
-                "-c",
-                "setsid sleep 4242 & exec setsid sleep 4243",
-            ])
+            .args(["-a", "/bin/sh", "-c", "setsid sleep 4242 & exec sleep 4243"])
             .start();
         host.run("ping -c1 -W5 web");
         web.supervisor().signal(libc::SIGKILL);

@@ -92,7 +92,7 @@ fn identity_environment_and_directory_are_as_asked() {
     // What is said last counts, as it does for systemd-nspawn.
     let twice = ["--hostname=one", "--hostname=two"];
     assert_eq!(run(&host, &tree, &twice, "hostname"), "two");
-    let environment = run(&host, &tree, &[], "tr '\\0' '\\n' </proc/1/environ");
+    let environment = run(&host, &tree, &[], "tr '\\0' '\\n' </proc/1/environ; true");
     for line in [
         "container=rspawn",
         "HOME=/root",
