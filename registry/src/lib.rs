@@ -8,6 +8,7 @@ pub mod host_id;
 pub mod ifname;
 pub mod leader;
 pub mod mac;
+pub mod networkd;
 pub mod record_text;
 
 #[cfg(feature = "client")]

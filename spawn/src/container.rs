@@ -27,6 +27,7 @@ use crate::mounts::target::Kind;
 use crate::names::{Made, NameLock};
 use crate::netd_client::{Connection, Event};
 use crate::netlink::Netlink;
+use crate::networkd::KeepOff;
 use crate::payload::Payload;
 use crate::sys::clone::{Cloned, clone_into};
 use crate::tree::Tree;
@@ -79,6 +80,7 @@ pub struct Container<'a> {
     cgroup: Cgroup,
     made: Vec<PathBuf>,
     link: Option<LinkInfo>,
+    keep_off: Option<KeepOff>,
     bridge: Option<u32>,
     configured: bool,
     /// The connection to netd, if there is one.
@@ -117,6 +119,7 @@ impl<'a> Container<'a> {
             cgroup,
             made: vec![],
             link: None,
+            keep_off: None,
             bridge,
             configured: false,
             netd: None,
@@ -195,6 +198,7 @@ impl<'a> Container<'a> {
                 warn(&error);
             }
         }
+        self.keep_off = None;
         let netd = self.netd.take();
         if let Some(netd) = &netd {
             netd.goodbye();
@@ -254,6 +258,7 @@ impl<'a> Container<'a> {
             host_mac: Mac::of_machine(&host, machine, Side::Host, 0),
             container_mac: Mac::of_machine(&host, machine, Side::Container, 0),
         };
+        self.keep_off = announce(&plan.name);
         let ifindex = link::create(netlink, &plan, self.pid, self.bridge)?;
         self.link = Some(LinkInfo {
             ifindex,
@@ -452,6 +457,15 @@ fn clone_payload(
             })
         }
     }
+}
+
+/// A networkd that was not told would give the link addresses of its own for a while:
+/// no reason not to start.
+fn announce(link: &IfName) -> Option<KeepOff> {
+    KeepOff::announce(link).unwrap_or_else(|error| {
+        eprintln!("rspawn: systemd-networkd may change {link} ({error})");
+        None
+    })
 }
 
 /// Without the rule a container that is root could make the host's disks for itself;

@@ -20,6 +20,7 @@ pub mod mounts;
 pub mod names;
 pub mod netd_client;
 pub mod netlink;
+pub mod networkd;
 pub mod passwd;
 pub mod payload;
 pub mod pump;

@@ -267,6 +267,8 @@ impl Daemon {
     }
 
     async fn retire(&self, link: &Link) -> Result<(), RtnlError> {
+        // Only a supervisor on a host whose networkd is without udev made it.
+        let _ = std::fs::remove_file(registry::networkd::keep_off_file(&link.name));
         let dead = IfName::of_dead_link(link.index);
         self.requests.set_down_as(link.index, dead.as_str()).await?;
         if !link.altnames.is_empty() {

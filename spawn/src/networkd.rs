@@ -1,0 +1,76 @@
+//! Keeping systemd-networkd off a container's link where it runs without udev.
+//!
+//! With udev the installed rule marks the links of our group. Without it, which is
+//! where /sys is read-only (a host that is itself a container), networkd knows a link
+//! by its name alone: it has to be told before the link is there.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use registry::IfName;
+use registry::networkd::keep_off_file;
+use rustix::fs::{StatVfsMountFlags, statvfs};
+
+/// Where networkd keeps its state while it runs.
+const STATE: &str = "/run/systemd/netif";
+
+/// A file that has networkd leave a link alone. It goes when this is dropped.
+#[derive(Debug)]
+pub struct KeepOff(PathBuf);
+
+impl KeepOff {
+    /// Tells networkd to leave `link` alone, which is not there yet; does nothing
+    /// where networkd does not run, or goes by udev.
+    ///
+    /// # Errors
+    /// The file cannot be written, or networkd does not take it.
+    pub fn announce(link: &IfName) -> io::Result<Option<Self>> {
+        if !Path::new(STATE).is_dir() || !is_without_udev() {
+            return Ok(None);
+        }
+        let path = keep_off_file(link.as_str());
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory)?;
+        }
+        fs::write(&path, text(link))?;
+        let announced = Self(path);
+        let reloaded = Command::new("networkctl")
+            .arg("reload")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()?;
+        if !reloaded.success() {
+            return Err(io::Error::other("`networkctl reload` failed"));
+        }
+        Ok(Some(announced))
+    }
+}
+
+impl Drop for KeepOff {
+    fn drop(&mut self) {
+        fs::remove_file(&self.0).ok();
+    }
+}
+
+/// systemd takes a read-only /sys as the sign that there is no udev.
+fn is_without_udev() -> bool {
+    statvfs("/sys").is_ok_and(|sys| sys.f_flag.contains(StatVfsMountFlags::RDONLY))
+}
+
+fn text(link: &IfName) -> String {
+    format!("[Match]\nName={link}\n\n[Link]\nUnmanaged=yes\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_names_one_link() {
+        let link: IfName = "ve-web".parse().unwrap();
+        assert!(text(&link).starts_with("[Match]\nName=ve-web\n"));
+    }
+}
