@@ -8,7 +8,6 @@
 
 pub mod async_fd;
 pub mod bus;
-pub mod cgroup;
 pub mod daemon;
 pub mod dhcp;
 pub mod inside;

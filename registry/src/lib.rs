@@ -4,10 +4,12 @@
 //! Readers that need only names and records use `registry_core`, which this crate
 //! hands on.
 
+pub mod cgroup2;
 pub mod host_id;
 pub mod ifname;
 pub mod leader;
 pub mod mac;
+pub mod mountinfo;
 pub mod networkd;
 pub mod record_text;
 

@@ -15,7 +15,6 @@ pub mod error;
 pub mod host0;
 pub mod limits;
 pub mod link;
-pub mod mountinfo;
 pub mod mounts;
 pub mod names;
 pub mod netd_client;

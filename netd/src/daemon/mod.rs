@@ -14,13 +14,14 @@ mod status;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
+use registry::cgroup2::Hierarchy;
 use registry::{HostId, LeaderId, MachineName};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::cgroup::Cgroup2;
 use crate::machines::RegistryDir;
 use crate::nft;
 use crate::rtnl::{Event, LinkAddress, Monitor, Requests};
@@ -99,7 +100,7 @@ pub struct Daemon {
     pools: Pools,
     store: SubnetStore,
     registry: RegistryDir,
-    cgroup: Option<Cgroup2>,
+    cgroups: Option<Rc<Hierarchy>>,
     worker: Worker,
     dns: UpstreamDns,
     sysctl_undo: UndoRecord,
@@ -164,7 +165,7 @@ impl Daemon {
             table: nft::Table::install()?,
             store: SubnetStore::open(&places.state.join("subnets"), SystemTime::now())?,
             worker: Worker::start().map_err(system("start a thread"))?,
-            cgroup: Cgroup2::find(),
+            cgroups: find_cgroups(),
             dns: UpstreamDns::read(),
             sysctl_undo: UndoRecord::at(places.sysctl_undo()),
             world: World::default(),
@@ -345,6 +346,18 @@ impl Daemon {
             return;
         };
         self.worker.queue(move || keep(&path, &text));
+    }
+}
+
+fn find_cgroups() -> Option<Rc<Hierarchy>> {
+    match Hierarchy::find() {
+        Ok(hierarchy) => Some(Rc::new(hierarchy)),
+        Err(error) => {
+            tracing::warn!(
+                "no cgroup2 hierarchy ({error}): what a crashed supervisor leaves is not ended"
+            );
+            None
+        }
     }
 }
 

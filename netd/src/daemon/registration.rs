@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use registry::cgroup2::{self, Group};
 use registry::protocol::{Refusal, RefusalReason, Registered, ToSupervisor};
 use registry::record::ADDRESSES_MAX;
 use registry::{Address, LeaderId, MachineName, Record};
@@ -34,6 +35,8 @@ pub(super) struct Entry {
     netlink: Option<OwnedFd>,
     /// Whether its leader has ended, so that only cleaning up is left.
     ended: bool,
+    /// Whether its supervisor has ended, which may have said goodbye before.
+    unsupervised: bool,
     tasks: Vec<AbortHandle>,
 }
 
@@ -87,6 +90,7 @@ impl Daemon {
             unanswered: false,
             netlink: None,
             ended: false,
+            unsupervised: false,
             tasks: Vec::new(),
         };
         self.machines.insert(name, entry);
@@ -133,6 +137,9 @@ impl Daemon {
                 {
                     // Whether it crashed or comes again, its process tells.
                     entry.connection = None;
+                    if entry.unsupervised {
+                        self.crashed(name).await;
+                    }
                 }
             }
         }
@@ -178,7 +185,12 @@ impl Daemon {
         } = registering;
         let (leader, supervisor) = (registering.leader, registering.supervisor);
         let name = registration.name;
-        let machine = Machine::new(registration, leader.clone(), supervisor.clone());
+        let mut machine = Machine::new(registration, leader.clone(), supervisor.clone());
+        let group = self
+            .cgroups
+            .as_ref()
+            .and_then(|cgroups| cgroups.open(&machine.cgroup).ok());
+        machine.cgroup_id = group.and_then(|group| group.id().ok()).unwrap_or(0);
         tracing::info!(
             machine = %name,
             leader = leader.pid,
@@ -193,6 +205,7 @@ impl Daemon {
             unanswered: true,
             netlink: None,
             ended: false,
+            unsupervised: false,
             tasks: Vec::new(),
         };
         self.machines.insert(name, entry);
@@ -396,23 +409,33 @@ impl Daemon {
         }
         entry.ended = true;
         self.withdraw(&name);
-        let supervised = self.machines.get(&name).is_some_and(|entry| {
-            entry.connection.is_some() || entry.machine.supervisor.reopen().is_some()
-        });
-        if !supervised {
+        if self
+            .machines
+            .get(&name)
+            .is_some_and(|entry| entry.unsupervised)
+        {
             self.forget(name);
         }
     }
 
-    /// The supervisor has ended without a goodbye: what it left behind is ended.
+    /// The supervisor has ended. Its goodbye may still be under way; the end of its
+    /// connection is behind that.
     pub(super) async fn supervisor_ended(&mut self, name: MachineName, supervisor: &LeaderId) {
-        let Some(entry) = self.machines.get(&name) else {
+        let Some(entry) = self.machines.get_mut(&name) else {
             return;
         };
         if entry.machine.supervisor != *supervisor {
             return;
         }
-        let ended = entry.ended;
+        entry.unsupervised = true;
+        if entry.connection.is_none() {
+            self.crashed(name).await;
+        }
+    }
+
+    /// The supervisor has ended without a goodbye: what it left behind is ended.
+    async fn crashed(&mut self, name: MachineName) {
+        let ended = self.machines.get(&name).is_some_and(|entry| entry.ended);
         tracing::warn!(machine = %name, "its supervisor has crashed: the machine is ended");
         self.abandon(name).await;
         if ended {
@@ -426,26 +449,45 @@ impl Daemon {
             return;
         };
         (entry.connection, entry.to_supervisor) = (None, None);
-        let cgroup = entry.machine.cgroup.clone();
+        let (cgroup, id) = (entry.machine.cgroup.clone(), entry.machine.cgroup_id);
         let link = entry.machine.attachment.link();
-        if let (Some(cgroups), false) = (&self.cgroup, cgroup.is_empty()) {
-            if let Err(error) = cgroups.kill(&cgroup) {
-                tracing::error!(machine = %name, "cannot end the processes of {cgroup}: {error}");
-            }
-            let cgroups = cgroups.clone();
-            tokio::task::spawn_local(async move {
-                for _ in 0..REMOVALS {
-                    if cgroups.remove(&cgroup).is_ok() {
-                        return;
-                    }
-                    tokio::time::sleep(REMOVAL_PAUSE).await;
-                }
-                tracing::warn!("cgroup {cgroup} cannot be removed: processes are left in it");
-            });
-        }
+        self.end_processes(&name, &cgroup, id);
         if let Some(index) = link {
             self.retire_link(index).await;
         }
+    }
+
+    /// Kills what is in a machine's cgroup, and removes it once that has ended. A
+    /// cgroup of the same name that is a later machine's is left alone.
+    fn end_processes(&self, name: &MachineName, cgroup: &str, id: u64) {
+        let Some(cgroups) = self.cgroups.clone() else {
+            return;
+        };
+        let is_same = move |group: &Group| group.id().is_ok_and(|found| found == id);
+        let Some(group) = cgroups.open(cgroup).ok().filter(is_same) else {
+            return;
+        };
+        if let Err(error) = group.kill() {
+            tracing::error!(machine = %name, "cannot end the processes of {cgroup}: {error}");
+        }
+        let Some(directory) = cgroups.directory_of(cgroup) else {
+            return;
+        };
+        tokio::task::spawn_local(async move {
+            for _ in 0..REMOVALS {
+                if !Group::open(&directory).as_ref().is_ok_and(is_same)
+                    || cgroup2::remove_tree(&directory).is_ok()
+                {
+                    return;
+                }
+                tokio::time::sleep(REMOVAL_PAUSE).await;
+            }
+            tracing::warn!(
+                "{} cannot be removed: processes are left in it",
+                directory.display()
+            );
+            drop(cgroups);
+        });
     }
 
     fn withdraw(&mut self, name: &MachineName) {

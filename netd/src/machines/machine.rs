@@ -40,6 +40,8 @@ pub struct Machine {
     pub root: Option<String>,
     /// Its cgroup, as proc_pid_cgroup(5) names it; empty if it has none of its own.
     pub cgroup: String,
+    /// What tells its cgroup from a later one of the same name; 0 if it has none.
+    pub cgroup_id: u64,
     /// How it is attached.
     pub attachment: Attachment,
     /// Whether nothing of its name is to be remembered.
@@ -111,6 +113,7 @@ impl Machine {
             id: registration.id,
             root: Some(registration.root),
             cgroup: registration.cgroup,
+            cgroup_id: 0,
             attachment: Attachment::from(&registration.network),
             ephemeral: registration.ephemeral,
             leader,
@@ -151,6 +154,7 @@ impl Machine {
             id: record.get(key::ID).map(str::to_owned),
             root: None,
             cgroup: record.get(key::CGROUP).unwrap_or_default().to_owned(),
+            cgroup_id: number(record, key::CGROUP_ID).unwrap_or(0),
             attachment,
             ephemeral: record.get(key::EPHEMERAL).is_some(),
             leader: process(key::LEADER, key::LEADER_START, key::LEADER_PIDFD_ID)?,
@@ -185,6 +189,7 @@ impl Machine {
         text.put(key::SUPERVISOR_START, self.supervisor.start_time);
         text.put(key::SUPERVISOR_PIDFD_ID, self.supervisor.pidfd_id);
         text.put(key::CGROUP, &self.cgroup);
+        text.put(key::CGROUP_ID, self.cgroup_id);
         text.put(key::NETWORK, self.attachment.as_str());
         if let Some(index) = self.attachment.facing() {
             text.put(key::NETIF, index);
@@ -240,6 +245,7 @@ mod tests {
             id: Some("0".repeat(32)),
             root: None,
             cgroup: "/machine.slice/machine-web.scope".into(),
+            cgroup_id: 77,
             attachment,
             ephemeral: false,
             leader: process(100),

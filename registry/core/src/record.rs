@@ -39,6 +39,8 @@ pub mod key {
     pub const BOOT_ID: &str = "BOOT_ID";
     /// The payload's cgroup, as a path below the cgroup2 mount.
     pub const CGROUP: &str = "CGROUP";
+    /// Inode of the cgroup's directory, which no other cgroup of this boot has.
+    pub const CGROUP_ID: &str = "CGROUP_ID";
     /// Process id of the machine's supervisor.
     pub const SUPERVISOR: &str = "SUPERVISOR";
     /// Start time of the supervisor, in clock ticks since boot.
