@@ -17,6 +17,7 @@ pub struct Terminal {
     master: File,
     // Kept open, so that the settings can be read when every program is gone.
     end: OwnedFd,
+    settings: String,
     seen: RefCell<Vec<u8>>,
 }
 
@@ -26,10 +27,13 @@ impl Terminal {
         let (master, end) = sys::pty().expect("there are pseudo terminals");
         fcntl_setfl(&master, OFlags::NONBLOCK).unwrap();
         let given = end.try_clone().unwrap();
+        let settings = sys::terminal_settings(end.as_fd()).unwrap();
+        let master = File::from(master);
         (
             Self {
-                master: File::from(master),
+                master,
                 end,
+                settings,
                 seen: RefCell::default(),
             },
             given,
@@ -69,7 +73,13 @@ impl Terminal {
         );
     }
 
-    /// The terminal's settings (termios), to be compared.
+    /// The terminal's settings before any program had it.
+    #[must_use]
+    pub fn settings_at_first(&self) -> &str {
+        &self.settings
+    }
+
+    /// The terminal's settings (termios) as they are, to be compared.
     ///
     /// # Panics
     /// When the system does not tell them.

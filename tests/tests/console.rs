@@ -11,7 +11,7 @@ fn a_shell_on_a_terminal_is_used_resized_and_left() {
         .args(["-a", "/bin/sh"])
         .command()
         .spawn_on_terminal("shell");
-    let before = terminal.settings();
+    let before = terminal.settings_at_first().to_owned();
     terminal.resize(31, 97);
     terminal.type_in("stty size; echo $((40 + 2)); tty\n");
     terminal.wait_for("31 97", SOON);
@@ -44,7 +44,7 @@ fn three_escapes_end_it_and_the_terminal_is_restored() {
         .args(["-a", "/bin/sh", "-c", "echo ready; exec sleep 1000"])
         .command()
         .spawn_on_terminal("shell");
-    let before = terminal.settings();
+    let before = terminal.settings_at_first().to_owned();
     terminal.wait_for("ready", SOON);
     terminal.type_in("\x1d\x1dx\x1d");
     terminal.type_in("\x1d");
@@ -64,7 +64,7 @@ fn a_signal_leaves_the_terminal_as_it_was() {
             .args(["-a", "/bin/sh", "-c", "echo ready; exec sleep 1000"])
             .command()
             .spawn_on_terminal("shell");
-        let before = terminal.settings();
+        let before = terminal.settings_at_first().to_owned();
         terminal.wait_for("ready", SOON);
         running.signal(signal);
         running.wait(SOON);

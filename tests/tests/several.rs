@@ -100,7 +100,7 @@ fn a_container_on_a_bridge_has_the_address_that_the_bridges_server_gives() {
             .spawn("dnsmasq");
         dnsmasq.wait_for_output("DHCP, IP range", SOON);
         let tree = host.busybox_tree();
-        let web = Start::without_network(host, "web", &tree)
+        let web = Start::new(host, "web", &tree)
             .args([
                 "--network-bridge=br0",
                 "-a",
@@ -109,8 +109,9 @@ fn a_container_on_a_bridge_has_the_address_that_the_bridges_server_gives() {
                 "udhcpc -i host0 -f -S -n -q; exec sleep 1000",
             ])
             .start();
-        let link = host.run("ip -o link show vb-web");
-        assert!(link.contains("master br0") && link.contains("UP"), "{link}");
+        let link = || host.run("ip -o link show vb-web");
+        let joined = || link().contains("master br0") && link().contains("state UP");
+        assert!(wait_until(SOON, joined), "{}", link());
         assert!(
             !host
                 .run("ip -4 -o address show dev vb-web")
