@@ -42,6 +42,8 @@ pub struct ConnectionId(u64);
 pub enum SupervisorEvent {
     /// A container is there, and its leader is the process that it is said to be.
     Registered(Box<Registering>),
+    /// The container's end of its link is set as it was asked for.
+    Configured(ConnectionId),
     /// The container ended, and its supervisor has cleaned up.
     Goodbye(ConnectionId),
     /// The connection ended.
@@ -184,6 +186,11 @@ async fn serve(id: ConnectionId, socket: OwnedFd, events: &mpsc::Sender<Supervis
                     Ok(FromSupervisor::Goodbye) => {
                         let _ = events.send(SupervisorEvent::Goodbye(id)).await;
                         return;
+                    }
+                    Ok(FromSupervisor::Configured) => {
+                        if events.send(SupervisorEvent::Configured(id)).await.is_err() {
+                            return;
+                        }
                     }
                     Ok(FromSupervisor::Register(_)) => {
                         tracing::warn!("a supervisor registered twice over one connection: closed");

@@ -99,10 +99,13 @@ impl World {
             .is_some()
     }
 
-    /// What of the host overlaps a prefix, other than link `own` itself.
+    /// What of the host overlaps a prefix. The links of group `ours` don't count: who
+    /// has which subnet among them is known better, and what a link keeps that is
+    /// dying stands in nobody's way.
     #[must_use]
-    pub fn clash(&self, prefix: IpNetwork, own: u32) -> Option<(IpNetwork, Option<&Link>)> {
-        let (found, link) = self.taken.overlapping(prefix, |index| *index != own)?;
+    pub fn clash(&self, prefix: IpNetwork, ours: u32) -> Option<(IpNetwork, Option<&Link>)> {
+        let foreign = |index: &u32| self.link(*index).is_none_or(|link| link.group != ours);
+        let (found, link) = self.taken.overlapping(prefix, foreign)?;
         Some((found, self.link(*link)))
     }
 
@@ -268,16 +271,16 @@ pub(crate) mod tests {
         let prefix: IpNetwork = "10.1.2.0/28".parse().unwrap();
         world.apply(Event::Link(link(3, "eth0", 0)));
         world.apply(Event::Address(address(3, "10.1.2.3/24")));
-        assert_eq!(world.clash(prefix, 0).unwrap().1.unwrap().name, "eth0");
-        assert!(world.clash(prefix, 3).is_none());
+        assert_eq!(world.clash(prefix, 7).unwrap().1.unwrap().name, "eth0");
+        assert!(world.clash(prefix, 0).is_none(), "its own group is 0");
         assert!(world.has_address("10.1.2.3".parse().unwrap()));
         assert!(!world.has_address("10.1.2.4".parse().unwrap()));
         world.apply(Event::AddressGone(address(3, "10.1.2.3/24")));
-        assert!(world.clash(prefix, 0).is_none());
+        assert!(world.clash(prefix, 7).is_none());
         world.apply(Event::Route(route(3, "10.0.0.0/8")));
-        assert!(world.clash(prefix, 0).is_some());
+        assert!(world.clash(prefix, 7).is_some());
         world.apply(Event::LinkGone(3));
-        assert!(world.clash(prefix, 0).is_none());
+        assert!(world.clash(prefix, 7).is_none());
     }
 
     #[test]
@@ -290,7 +293,7 @@ pub(crate) mod tests {
         );
         world.apply(Event::Route(route(3, "128.0.0.0/1")));
         world.apply(Event::Route(route(3, "0.0.0.0/0")));
-        assert!(world.clash("10.1.2.0/28".parse().unwrap(), 0).is_none());
+        assert!(world.clash("10.1.2.0/28".parse().unwrap(), 7).is_none());
         assert_eq!(world.uplinks(7).count(), 1);
         assert_eq!(world.uplinks(0).count(), 0);
     }
@@ -317,6 +320,6 @@ pub(crate) mod tests {
             up: false,
             ..link(3, "eth0", 0)
         }));
-        assert!(world.clash("10.1.2.0/28".parse().unwrap(), 0).is_none());
+        assert!(world.clash("10.1.2.0/28".parse().unwrap(), 7).is_none());
     }
 }

@@ -3,6 +3,8 @@
 //!
 //! The supervisor connects, sends [`FromSupervisor::Register`] with the
 //! descriptors, and gets [`ToSupervisor::Registered`] or [`ToSupervisor::Refused`].
+//! Where that asked for something to be set on `host0`, it says
+//! [`FromSupervisor::Configured`] when it is.
 //! It keeps the connection while the container lives and ends with
 //! [`FromSupervisor::Goodbye`]; a connection that ends without it is a crash.
 
@@ -33,6 +35,9 @@ pub enum FromSupervisor {
     /// A container is there. Descriptors: the leader's pidfd, then, with a network
     /// namespace of its own, a NETLINK_ROUTE socket that was opened inside it.
     Register(Registration),
+    /// What [`Registered::host0`] asked for is set: whoever resolves the name from now
+    /// on reaches the container at the first try.
+    Configured,
     /// The container ended and its supervisor has cleaned up.
     Goodbye,
 }

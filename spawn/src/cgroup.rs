@@ -62,6 +62,12 @@ impl Cgroup {
         &self.name
     }
 
+    /// Whether somebody else has removed it.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        !self.directory.is_dir()
+    }
+
     /// Kills what is left in it and removes it.
     ///
     /// # Errors

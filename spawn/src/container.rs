@@ -104,14 +104,7 @@ impl<'a> Container<'a> {
             NetworkMode::Bridge(name) => Some(link::find_bridge(&mut netlink, name)?),
             _ => None,
         };
-        let cgroup = Cgroup::create(&config.name)?;
-        let (channel, pid, leader) = match clone_payload(blueprint, &cgroup) {
-            Ok(made) => made,
-            Err(error) => {
-                cgroup.remove().ok();
-                return Err(error.into());
-            }
-        };
+        let (cgroup, (channel, pid, leader)) = clone_into_cgroup(blueprint)?;
         let mut container = Self {
             blueprint,
             pid,
@@ -177,16 +170,17 @@ impl<'a> Container<'a> {
     /// # Errors
     /// The network could not be set up.
     pub fn take_answer(&mut self, host0: Option<&Host0>) -> Result<(), StepError> {
-        match host0 {
-            Some(host0) if !self.configured => {
-                for socket in self.open_inside(1)? {
-                    host0::configure(&mut Netlink::from(socket), host0)?;
-                    self.configured = true;
-                }
-                Ok(())
+        let Some(host0) = host0 else { return Ok(()) };
+        if !self.configured {
+            for socket in self.open_inside(1)? {
+                host0::configure(&mut Netlink::from(socket), host0)?;
+                self.configured = true;
             }
-            _ => Ok(()),
         }
+        if let Some(netd) = &self.netd {
+            netd.configured();
+        }
+        Ok(())
     }
 
     /// Removes everything that the container had, after its payload has ended.
@@ -228,6 +222,9 @@ impl<'a> Container<'a> {
             if let Some(inside) = &mut inside {
                 host0::configure(inside, &host0)?;
                 self.configured = true;
+            }
+            if let Some(netd) = &self.netd {
+                netd.configured();
             }
             if self.blueprint.config.resolv_conf && !host0.dns.is_empty() {
                 resolv_conf = text_of(&host0.dns, host0.domain.as_deref());
@@ -400,6 +397,27 @@ impl<'a> Container<'a> {
                 "the container's first process ended before it was set up".into(),
             )),
             None => Ok(()),
+        }
+    }
+}
+
+/// Clones into a cgroup of the container's own. netd may still be clearing away what
+/// a crashed supervisor of this name left, and take an empty cgroup for that: then
+/// another is made.
+fn clone_into_cgroup(
+    blueprint: &Blueprint<'_>,
+) -> Result<(Cgroup, (Channel, Pid, OwnedFd)), StepError> {
+    const ATTEMPTS: u32 = 3;
+    let mut attempt = 1;
+    loop {
+        let cgroup = Cgroup::create(&blueprint.config.name)?;
+        match clone_payload(blueprint, &cgroup) {
+            Ok(made) => return Ok((cgroup, made)),
+            Err(_) if attempt < ATTEMPTS && cgroup.is_gone() => attempt += 1,
+            Err(error) => {
+                cgroup.remove().ok();
+                return Err(error);
+            }
         }
     }
 }

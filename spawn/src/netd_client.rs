@@ -66,9 +66,19 @@ impl Connection {
         send(&self.0, &bytes, descriptors)
     }
 
+    /// Says that the container's end of its link is set as netd asked for.
+    pub fn configured(&self) {
+        self.tell(&FromSupervisor::Configured);
+    }
+
     /// Says that the container ended in order.
     pub fn goodbye(&self) {
-        if let Ok(bytes) = encode(&FromSupervisor::Goodbye) {
+        self.tell(&FromSupervisor::Goodbye);
+    }
+
+    /// A netd that is gone is noticed by the end of the connection.
+    fn tell(&self, message: &FromSupervisor) {
+        if let Ok(bytes) = encode(message) {
             send(&self.0, &bytes, &[]).ok();
         }
     }

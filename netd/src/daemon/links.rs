@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use registry::protocol::{Host0, Route};
-use registry::{IfName, MachineName};
+use registry::{IfName, LINK_GROUP, MachineName};
 
 use super::Daemon;
 use super::dhcp_service::DhcpService;
@@ -121,10 +121,10 @@ impl Daemon {
         let in_the_way = |daemon: &Self| {
             let v4 = v4s
                 .iter()
-                .find(|subnet| !daemon.is_free((**subnet).into(), machine, index));
+                .find(|subnet| !daemon.is_free((**subnet).into(), machine));
             let v6 = v6s
                 .iter()
-                .find(|subnet| !daemon.is_free((**subnet).into(), machine, index));
+                .find(|subnet| !daemon.is_free((**subnet).into(), machine));
             v4.is_some() || v6.is_some()
         };
         if in_the_way(self) {
@@ -133,8 +133,8 @@ impl Daemon {
             let routes = self.monitor.routes().await?;
             self.world.reset_routes(routes);
         }
-        let free4 = |subnet: &Ipv4Network| self.is_free((*subnet).into(), machine, index);
-        let free6 = |subnet: &Ipv6Network| self.is_free((*subnet).into(), machine, index);
+        let free4 = |subnet: &Ipv4Network| self.is_free((*subnet).into(), machine);
+        let free6 = |subnet: &Ipv6Network| self.is_free((*subnet).into(), machine);
         let candidates6 = Pools::candidates_v6(&self.host_id, machine);
         let subnets = Subnets {
             v4: v4s
@@ -162,6 +162,24 @@ impl Daemon {
         Ok(subnets)
     }
 
+    /// Gives the machines whose links have addresses already what they have, before
+    /// anything is chosen for others.
+    pub(super) fn reserve_present(&mut self) {
+        let indices: Vec<u32> = self
+            .world
+            .links()
+            .filter(|link| plan::role_of(link) == Role::Veth)
+            .map(|link| link.index)
+            .collect();
+        for index in indices {
+            let machine = self.links.get(&index).and_then(|own| own.machine);
+            let machine = machine.or_else(|| self.world.link(index).and_then(plan::machine_of));
+            if let (Some(machine), Some(subnets)) = (machine, self.present(index)) {
+                self.store.take(machine, subnets);
+            }
+        }
+    }
+
     /// The subnets of the addresses that a netd before this one set on a link.
     fn present(&self, index: u32) -> Option<Subnets> {
         let ours = self
@@ -184,8 +202,8 @@ impl Daemon {
         (subnets.v4.is_some() || subnets.v6.is_some()).then_some(subnets)
     }
 
-    fn is_free(&self, subnet: IpNetwork, machine: &MachineName, index: u32) -> bool {
-        self.world.clash(subnet, index).is_none()
+    fn is_free(&self, subnet: IpNetwork, machine: &MachineName) -> bool {
+        self.world.clash(subnet, LINK_GROUP).is_none()
             && self.store.clash(subnet, machine).is_none()
             && !self.pools.excludes(subnet)
     }
@@ -200,7 +218,7 @@ impl Daemon {
             .iter_mut()
             .find(|(_, own)| own.machine == Some(machine));
         let Some((index, own)) = own else { return };
-        if *index == link || own.subnets.is_none() {
+        if own.subnets.is_none() {
             return;
         }
         if !own.confirmed {
@@ -242,7 +260,7 @@ impl Daemon {
     /// The MTU for a container: that of the way out, where it is narrower than the
     /// link.
     pub(super) fn mtu_for(&self, link: &Link) -> u32 {
-        let uplinks = self.world.uplinks(registry::LINK_GROUP);
+        let uplinks = self.world.uplinks(LINK_GROUP);
         let narrowest = uplinks
             .map(|uplink| uplink.mtu)
             .filter(|mtu| *mtu >= 1280)

@@ -184,6 +184,7 @@ impl Daemon {
         };
         daemon.resynchronize().await?;
         daemon.adopt_records()?;
+        daemon.reserve_present();
         daemon.reconcile().await;
         dns_watch::start(daemon.sender.clone());
         let listener = supervisors::listen_at(&daemon.places.runtime.join("supervisor.sock"))?;

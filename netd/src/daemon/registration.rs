@@ -31,6 +31,8 @@ pub(super) struct Entry {
     to_supervisor: Option<mpsc::Sender<ToSupervisor>>,
     /// Whether its registration is still to be answered.
     unanswered: bool,
+    /// Whether its end of the link is set, so that its name may resolve.
+    configured: bool,
     /// The netlink socket from inside, until its link is known.
     netlink: Option<OwnedFd>,
     /// Whether its leader has ended, so that only cleaning up is left.
@@ -88,6 +90,7 @@ impl Daemon {
             connection: None,
             to_supervisor: None,
             unanswered: false,
+            configured: true,
             netlink: None,
             ended: false,
             unsupervised: false,
@@ -126,6 +129,14 @@ impl Daemon {
     pub(super) async fn take_supervisor_event(&mut self, event: SupervisorEvent) {
         match event {
             SupervisorEvent::Registered(registering) => self.register(*registering).await,
+            SupervisorEvent::Configured(connection) => {
+                if let Some(name) = self.machine_of(connection)
+                    && let Some(entry) = self.machines.get_mut(&name)
+                {
+                    entry.configured = true;
+                    self.publish(&name);
+                }
+            }
             SupervisorEvent::Goodbye(connection) => {
                 if let Some(name) = self.machine_of(connection) {
                     self.forget(name);
@@ -203,6 +214,7 @@ impl Daemon {
             connection: Some(connection),
             to_supervisor: Some(answer),
             unanswered: true,
+            configured: false,
             netlink: None,
             ended: false,
             unsupervised: false,
@@ -284,8 +296,12 @@ impl Daemon {
                 scope: 0,
             })
             .collect();
-        let ephemeral = entry.machine.ephemeral;
-        self.publish(name);
+        let (ephemeral, configured) = (entry.machine.ephemeral, entry.configured);
+        if configured {
+            self.publish(name);
+        }
+        // Else its name would resolve to what does not answer yet, and the neighbour
+        // probes that are lost then are sent again only after a second.
         self.answer_registration(name, Registered { host0 });
         if !ephemeral {
             self.keep_subnets(name);
