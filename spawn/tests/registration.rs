@@ -30,6 +30,7 @@ fn the_address_is_there_before_the_payloads_first_instruction() {
     assert_eq!(descriptors.len(), 2);
     assert!(registry::leader::pid_of(&descriptors[0]).is_some());
     supervisor.configure();
+    assert_eq!(supervisor.hear().0, FromSupervisor::Configured);
     assert_eq!(web.wait(SOON).code(), Some(0), "{}", web.stderr());
     let shown = web.stdout();
     for part in [
