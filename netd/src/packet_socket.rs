@@ -92,6 +92,13 @@ impl DhcpSocket {
         Ok(Self { socket, ifindex })
     }
 
+    /// Gives up the socket for its descriptor. Closing that waits for the kernel's
+    /// readers of it to be done, 10 to 20 ms: not a thing for an event loop to do.
+    #[must_use]
+    pub fn into_descriptor(self) -> OwnedFd {
+        self.socket.into_inner()
+    }
+
     /// The link's index.
     #[must_use]
     pub fn ifindex(&self) -> u32 {

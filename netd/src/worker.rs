@@ -1,16 +1,24 @@
-//! The one thread for what may block: writing to disk.
+//! The one thread for what may block: writing to disk, and closing what takes the
+//! kernel its time.
 
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
-type Job = Box<dyn FnOnce() + Send>;
+enum Job {
+    Do(Box<dyn FnOnce() + Send>),
+    End,
+}
 
 /// A thread that does one job after the other, in the order in which they came.
 #[derive(Debug)]
 pub struct Worker {
-    jobs: Option<mpsc::Sender<Job>>,
+    queue: Queue,
     thread: Option<JoinHandle<()>>,
 }
+
+/// Where jobs for the worker go.
+#[derive(Clone, Debug)]
+pub struct Queue(mpsc::Sender<Job>);
 
 impl Worker {
     /// Starts the thread.
@@ -18,33 +26,38 @@ impl Worker {
     /// # Errors
     /// The system has no room for another thread.
     pub fn start() -> std::io::Result<Self> {
-        let (jobs, queue) = mpsc::channel::<Job>();
+        let (sender, jobs) = mpsc::channel();
         let thread = std::thread::Builder::new()
-            .name("disk".into())
+            .name("worker".into())
             .spawn(move || {
-                for job in queue {
+                while let Ok(Job::Do(job)) = jobs.recv() {
                     job();
                 }
             })?;
         Ok(Self {
-            jobs: Some(jobs),
+            queue: Queue(sender),
             thread: Some(thread),
         })
     }
 
-    /// Puts a job at the end of the queue.
-    pub fn queue(&self, job: impl FnOnce() + Send + 'static) {
-        if let Some(jobs) = &self.jobs {
-            // Fails only if the thread has died, which it does not.
-            let _ = jobs.send(Box::new(job));
-        }
+    /// The queue of jobs.
+    #[must_use]
+    pub fn queue(&self) -> Queue {
+        self.queue.clone()
+    }
+}
+
+impl Queue {
+    /// Puts a job at the end. After the worker has ended, nothing is done.
+    pub fn add(&self, job: impl FnOnce() + Send + 'static) {
+        let _ = self.0.send(Job::Do(Box::new(job)));
     }
 }
 
 impl Drop for Worker {
-    /// Waits until all jobs are done.
+    /// Waits until all jobs that are queued are done.
     fn drop(&mut self) {
-        self.jobs = None;
+        let _ = self.queue.0.send(Job::End);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -60,11 +73,13 @@ mod tests {
     fn jobs_are_done_in_order_and_all_of_them() {
         let done = Arc::new(Mutex::new(Vec::new()));
         let worker = Worker::start().unwrap();
+        let queue = worker.queue();
         for n in 0..100 {
             let done = done.clone();
-            worker.queue(move || done.lock().unwrap().push(n));
+            queue.add(move || done.lock().unwrap().push(n));
         }
         drop(worker);
         assert_eq!(*done.lock().unwrap(), (0..100).collect::<Vec<_>>());
+        queue.add(|| panic!("done after the end"));
     }
 }

@@ -57,7 +57,12 @@ impl Daemon {
         let (commands, received) = mpsc::channel(4);
         let (sender, events) = mpsc::channel(EVENTS);
         let server = Server::new(config);
-        tokio::task::spawn_local(server::serve(socket, server, received, sender));
+        let queue = self.worker.queue();
+        tokio::task::spawn_local(async move {
+            server::serve(&socket, server, received, sender).await;
+            let descriptor = socket.into_descriptor();
+            queue.add(move || drop(descriptor));
+        });
         tokio::task::spawn_local(log_events(*machine, events));
         if let Some(own) = self.links.get_mut(&link.index) {
             own.dhcp = Some(DhcpService { commands });

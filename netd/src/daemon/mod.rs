@@ -346,7 +346,7 @@ impl Daemon {
         let Some((path, text)) = self.store.file(name, SystemTime::now()) else {
             return;
         };
-        self.worker.queue(move || keep(&path, &text));
+        self.worker.queue().add(move || keep(&path, &text));
     }
 }
 

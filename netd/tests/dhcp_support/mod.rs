@@ -73,7 +73,7 @@ impl Running {
         let (commands, orders) = mpsc::channel(8);
         let (tell, events) = mpsc::channel(4096);
         let thread = std::thread::spawn(move || {
-            runtime.block_on(serve(socket, Server::new(config), orders, tell));
+            runtime.block_on(serve(&socket, Server::new(config), orders, tell));
         });
         Self {
             thread: Some(thread),

@@ -31,7 +31,7 @@ pub enum Command {
 /// is counted and dropped, and [`Command::Leases`] tells how things stand. A
 /// link that goes down or away ends nothing; whoever owns the link says stop.
 pub async fn serve(
-    socket: DhcpSocket,
+    socket: &DhcpSocket,
     server: Server,
     mut commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<Event>,
@@ -77,14 +77,14 @@ async fn at(when: Option<Instant>) {
 }
 
 /// A server with its surroundings.
-struct Link {
-    socket: DhcpSocket,
+struct Link<'a> {
+    socket: &'a DhcpSocket,
     server: Server,
     events: mpsc::Sender<Event>,
     losses: Losses,
 }
 
-impl Link {
+impl Link<'_> {
     fn obey(&mut self, command: Command) {
         match command {
             Command::SetConfig(config) => self.server.set_config(Instant::now(), *config),
