@@ -1,72 +1,112 @@
 //! Starting a program in a tree and coming back.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use netns_fixtures::{Host, HostCommand};
+use netns_fixtures::Host;
 
 use crate::measure::{Row, Samples};
 use crate::peers::{self, SUITE};
 
-/// A program that does nothing, started again and again by the same name.
+/// A program that does nothing, started again and again by the same name: at once, so
+/// that what the last one left behind is in the way, and with a pause.
 pub fn rows() -> Vec<Row> {
     eprintln!("a program that does nothing, in a container of its own");
-    let host = peers::ours();
-    let netd = host.start_netd();
-    let tree = host.tree(SUITE);
-    let ours = measure(|| rspawn(&host, &tree));
-    drop(netd);
-    let host = Host::new();
-    host.run("mkdir -p /run/systemd");
-    let tree = host.tree(SUITE);
-    let theirs = measure(|| nspawn(&host, &tree));
-    vec![Row {
-        what: "`-n -D TREE -a /bin/true`, to its end".into(),
-        ours,
-        peer: ("systemd-nspawn".into(), theirs),
+    let ours = peers::ours();
+    let netd = ours.start_netd();
+    let our_tree = ours.tree(SUITE);
+    let theirs = Host::new();
+    theirs.run("mkdir -p /run/systemd");
+    let their_tree = theirs.tree(SUITE);
+    let rows = [(0, "at once"), (60, "60 ms apart")].map(|(pause, what)| Row {
+        what: format!("`-n -D TREE -a /bin/true`, to its end, {what}"),
+        ours: measure(&ours, pause, &rspawn(&our_tree)),
+        peer: (
+            "systemd-nspawn".into(),
+            measure(&theirs, pause, &nspawn(&their_tree)),
+        ),
         goal: "at most 1/5",
-    }]
+    });
+    drop(netd);
+    rows.into()
 }
 
-fn measure<'a>(command: impl Fn() -> HostCommand<'a>) -> Samples {
-    Samples::of(crate::RUNS, || {
-        let command = command();
-        let start = Instant::now();
-        let status = command.start().wait().expect("a child can be waited for");
-        let took = start.elapsed();
-        assert!(
-            status.success(),
-            "it does nothing, and that it does well: {status}"
-        );
-        // The end of a link takes the kernel a moment, which the next start would wait for.
-        std::thread::sleep(Duration::from_millis(60));
-        took
-    })
-}
-
-fn rspawn<'a>(host: &'a Host, tree: &Path) -> HostCommand<'a> {
-    host.command("rspawn")
-        .args(["-q", "-n", "-M", "web", "-a", "-D"])
-        .arg(tree)
-        .arg("/bin/true")
+/// Runs a command over and over, from a small program that is in the host already:
+/// entering it takes longer than a start.
+fn measure(host: &Host, pause_ms: u32, command: &[String]) -> Samples {
+    let program = host.compile("repeat", REPEAT, "");
+    let output = host
+        .command(program)
+        .arg(crate::RUNS.to_string())
+        .arg(pause_ms.to_string())
+        .args(command)
         .cgroup("web.service")
+        .output()
+        .expect_success();
+    let times = output
+        .stdout
+        .lines()
+        .map(|line| line.parse().expect("a number of nanoseconds"));
+    // The first one reads from disk what the others find in memory.
+    Samples::new(times.skip(1).map(Duration::from_nanos).collect())
 }
 
-fn nspawn<'a>(host: &'a Host, tree: &Path) -> HostCommand<'a> {
+fn rspawn(tree: &Path) -> Vec<String> {
+    command(&["rspawn", "-q", "-n", "-M", "web", "-a", "-D"], tree)
+}
+
+fn nspawn(tree: &Path) -> Vec<String> {
     // Not registered: without a service manager it cannot be. What it saves is ours to lose.
-    host.command("systemd-nspawn")
-        .args([
-            "-q",
-            "-n",
-            "-M",
-            "web",
-            "-a",
-            "--register=no",
-            "--keep-unit",
-            "--link-journal=no",
-            "-D",
-        ])
-        .arg(tree)
-        .arg("/bin/true")
-        .cgroup("web.service")
+    let options = ["--register=no", "--keep-unit", "--link-journal=no"];
+    command(
+        &[
+            &["systemd-nspawn", "-q", "-n"],
+            &options[..],
+            &["-M", "web", "-a", "-D"],
+        ]
+        .concat(),
+        tree,
+    )
 }
+
+fn command(start: &[&str], tree: &Path) -> Vec<String> {
+    let tree = tree.to_str().expect("a tree's path is text");
+    start
+        .iter()
+        .copied()
+        .chain([tree, "/bin/true"])
+        .map(str::to_owned)
+        .collect()
+}
+
+/// `repeat COUNT PAUSE_MS COMMAND...`: how long each run took, in nanoseconds.
+const REPEAT: &str = r#"
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static long long now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000000000LL + t.tv_nsec;
+}
+
+int main(int argc, char **argv) {
+    if (argc < 4) return 2;
+    for (int left = atoi(argv[1]); left > 0; left--) {
+        long long start = now();
+        pid_t child = vfork();
+        if (child == 0) {
+            execvp(argv[3], argv + 3);
+            _exit(127);
+        }
+        int status;
+        if (child < 0 || waitpid(child, &status, 0) < 0 || status != 0) return 1;
+        printf("%lld\n", now() - start);
+        usleep(atoi(argv[2]) * 1000);
+    }
+    return 0;
+}
+"#;

@@ -53,16 +53,17 @@ fn boots_and_is_reached(suite: &str) {
 fn address_monitor<'a>(host: &'a Host, container: &Container<'_>) -> Running<'a> {
     let monitor = host
         .command_in_network(container.network(), "ip")
-        .args(["-4", "-o", "monitor", "address"])
+        .args(["-o", "monitor", "address"])
         .spawn("addresses");
     // It listens as soon as it has its socket, which netlink's own list shows.
     let listens = wait_until(SOON, || {
         let sockets = container.run_in_network("cat /proc/self/net/netlink");
-        // Group 5 of family 0 (NETLINK_ROUTE) is RTNLGRP_IPV4_IFADDR, bit 0x10.
+        // Groups 5 and 9 of family 0 (NETLINK_ROUTE), RTNLGRP_IPV4_IFADDR and
+        // RTNLGRP_IPV6_IFADDR, are bits 0x10 and 0x100.
         sockets.lines().skip(1).any(|line| {
             let fields: Vec<_> = line.split_whitespace().collect();
             fields[1] == "0"
-                && u32::from_str_radix(fields[3], 16).is_ok_and(|groups| groups == 0x10)
+                && u32::from_str_radix(fields[3], 16).is_ok_and(|groups| groups & 0x110 == 0x110)
         })
     });
     assert!(listens, "{}", monitor.stderr());
@@ -122,10 +123,12 @@ fn keeps_its_address(host: &Host, web: &Container<'_>, address: IpAddr, monitor:
         "no renewal: {}",
         monitor.stdout()
     );
+    let assigned: Vec<_> = web.addresses().iter().map(|ip| format!(" {ip}/")).collect();
     let lost: Vec<_> = monitor
         .stdout()
         .lines()
-        .filter(|line| line.contains("Deleted") && line.contains(&address.to_string()))
+        .filter(|line| line.contains("Deleted"))
+        .filter(|line| assigned.iter().any(|address| line.contains(address)))
         .map(str::to_owned)
         .collect();
     assert!(lost.is_empty(), "the address was lost: {lost:?}");

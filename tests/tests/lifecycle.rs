@@ -107,12 +107,21 @@ fn nothing_outlives_a_supervisor_that_is_killed() {
 fn a_name_can_be_taken_again_and_again() {
     with_netd(|host, _netd| {
         let tree = host.busybox_tree();
+        let mut addresses = std::collections::BTreeSet::new();
         for round in 0..20 {
             let output = Start::new(host, "web", &tree)
-                .args(["-a", "/bin/true"])
+                .args([
+                    "-a",
+                    "/bin/sh",
+                    "-c",
+                    "ip -o address show dev host0 scope global",
+                ])
                 .output();
             assert!(output.success(), "round {round}: {output}");
+            let words = output.stdout.split_whitespace().map(str::to_owned);
+            addresses.extend(words.filter(|word| word.contains("/28") || word.contains("/64")));
         }
+        assert_eq!(addresses.len(), 2, "always the same two: {addresses:?}");
         let links = || host.run("ip -o link show");
         assert!(
             wait_until(SOON, || links().lines().count() == 1),
