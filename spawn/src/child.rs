@@ -2,14 +2,15 @@
 //! alone in its namespaces, with a copy of the supervisor's memory.
 
 use std::convert::Infallible;
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::mount::MountAttrFlags;
-use rustix::process::{Signal, chdir, setsid, umask};
+use rustix::process::{Signal, fchdir, setsid, umask};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use rustix::thread::{
     UnshareFlags, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
@@ -21,14 +22,17 @@ use crate::channel::Channel;
 use crate::config::{Config, Start};
 use crate::error::{Doing, StepError, one_line};
 use crate::limits;
-use crate::mounts::devices::Console;
 use crate::mounts::network_files::{ResolvConf, provide_resolv_conf, tell_networkd};
 use crate::mounts::run_host::{HostFacts, RunHost};
 use crate::mounts::target::{Kind, Targets};
 use crate::mounts::{api, devices, ops, root, run_host};
 use crate::payload::Payload;
+use crate::program;
 use crate::stub_init;
-use crate::sys::process::{cloexec_from, exec, exit_now, new_session_keyring, reset_signals};
+use crate::sys::process::{
+    cloexec_from, close_all_but, exec, exit_now, new_session_keyring, reset_signals,
+};
+use crate::tree::open_in;
 
 /// Exit code of a container that could not be started.
 pub const FAILED: i32 = 1;
@@ -67,15 +71,15 @@ pub struct Plan<'a> {
 
 /// Becomes the payload; ends the process if that fails, after telling why.
 pub fn run(plan: Plan<'_>) -> ! {
-    let channel = plan.channel.as_fd().try_clone_to_owned();
-    let Err(error) = become_payload(plan);
-    if let Ok(channel) = channel {
+    let channel = plan.channel.as_fd().try_clone_to_owned().ok();
+    let Err(error) = become_payload(plan, channel.as_ref().map(AsFd::as_fd));
+    if let Some(channel) = channel {
         Channel::from(channel).failed(&one_line(&error)).ok();
     }
     exit_now(FAILED)
 }
 
-fn become_payload(plan: Plan<'_>) -> Result<Infallible, StepError> {
+fn become_payload(plan: Plan<'_>, kept: Option<BorrowedFd<'_>>) -> Result<Infallible, StepError> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .doing(|| "ask for an end with the supervisor".into())?;
     umask(Mode::empty());
@@ -90,14 +94,27 @@ fn become_payload(plan: Plan<'_>) -> Result<Infallible, StepError> {
         config,
         payload,
         streams,
+        channel,
+        resolv_conf,
         ..
     } = plan;
+    drop((channel, resolv_conf));
+    let console = console.as_ref().map(AsFd::as_fd);
+    let streams = streams.filter(|_| console.is_none());
+    // From here on paths of the tree's choice are followed: nothing of the host may
+    // be open that /proc/self/fd would lead to.
+    let kept: Vec<BorrowedFd<'_>> = kept
+        .into_iter()
+        .chain(console)
+        .chain(streams.into_iter().flatten())
+        .collect();
+    close_all_but(&kept);
+    check_programs(payload)?;
     if config.start == Start::ProgramUnderInit {
         stub_init::split().doing(|| "start the program under init".into())?;
     }
     setsid().ok();
-    connect_streams(console.as_ref().map(|console| &console.slave), streams)?;
-    drop(console);
+    connect_streams(console, streams)?;
     become_user(config, payload)?;
     enter_directory(payload)?;
     reset_signals();
@@ -105,8 +122,9 @@ fn become_payload(plan: Plan<'_>) -> Result<Infallible, StepError> {
     Err(exec_first(payload))
 }
 
-/// Builds what the container sees, and tells the supervisor when it is done.
-fn build(plan: &Plan<'_>) -> Result<Option<Console>, StepError> {
+/// Builds what the container sees, and tells the supervisor when it is done. Gives
+/// the payload's end of the console, if it has one.
+fn build(plan: &Plan<'_>) -> Result<Option<OwnedFd>, StepError> {
     let config = plan.config;
     let on_overlay = config.read_only && lacks_mount_point(plan);
     root::enter(plan.tree, on_overlay)?;
@@ -134,7 +152,7 @@ fn build(plan: &Plan<'_>) -> Result<Option<Console>, StepError> {
     plan.channel
         .ready(&descriptors)
         .doing(|| "tell the supervisor".into())?;
-    Ok(console)
+    Ok(console.map(|console| console.slave))
 }
 
 fn mount_all(plan: &Plan<'_>, targets: &Targets<'_>) -> Result<RunHost, StepError> {
@@ -220,14 +238,14 @@ fn reopen_root() -> Result<OwnedFd, StepError> {
 }
 
 fn connect_streams(
-    console: Option<&OwnedFd>,
+    console: Option<BorrowedFd<'_>>,
     streams: Option<[BorrowedFd<'_>; 3]>,
 ) -> Result<(), StepError> {
     let connect = || -> io::Result<()> {
         let [stdin, stdout, stderr] = match (console, streams) {
             (Some(console), _) => {
                 rustix::process::ioctl_tiocsctty(console)?;
-                [console.as_fd(); 3]
+                [console; 3]
             }
             (None, Some(streams)) => streams,
             (None, None) => return Ok(()),
@@ -267,11 +285,29 @@ fn become_user(config: &Config, payload: &Payload) -> Result<(), StepError> {
     change().doing(|| format!("become the user {}", user.name))
 }
 
+/// Before the user is changed: what that one may run but not read is looked at, too.
+fn check_programs(payload: &Payload) -> Result<(), StepError> {
+    let root = reopen_root()?;
+    let (directory, _) = &payload.directory;
+    for path in &payload.programs {
+        program::check(root.as_fd(), directory, path)
+            .doing(|| format!("run {} in the container", path.to_string_lossy()))?;
+    }
+    Ok(())
+}
+
+/// A directory of the container's own: a link of /proc is not followed.
 fn enter_directory(payload: &Payload) -> Result<(), StepError> {
     let (directory, required) = &payload.directory;
-    match chdir(directory) {
+    let path = Path::new(OsStr::from_bytes(directory.to_bytes()));
+    let enter = || -> io::Result<()> {
+        let root = openat(CWD, "/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        let directory = open_in(root.as_fd(), path, OFlags::PATH | OFlags::DIRECTORY)?;
+        Ok(fchdir(directory)?)
+    };
+    match enter() {
         Err(error) if *required => {
-            Err(error).doing(|| format!("enter the directory {}", directory.to_string_lossy()))
+            Err(error).doing(|| format!("enter the directory {}", path.display()))
         }
         _ => Ok(()),
     }

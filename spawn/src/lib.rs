@@ -22,6 +22,7 @@ pub mod netlink;
 pub mod networkd;
 pub mod passwd;
 pub mod payload;
+pub mod program;
 pub mod pump;
 pub mod ready;
 pub mod run;

@@ -28,6 +28,12 @@ const HANDED_ON: [i32; 8] = [
 /// What systemd takes as requests to shut down: halt, power off, reboot, kexec.
 const SHUT_DOWN: std::ops::RangeInclusive<i32> = SIGRTMIN_PLUS_3..=SIGRTMIN_PLUS_3 + 3;
 
+/// The init is a copy of rspawn's process and holds its program's file as
+/// /proc/1/exe. While the container shares the host's users, its root could keep that
+/// and write to it once rspawn runs nowhere, as it could write to the host's files in
+/// other ways (file handles of the tree's file system, for one): such a root is not to
+/// be trusted with more than the host's own.
+///
 /// Goes on twice: as the payload, which comes back from here, and as its init,
 /// which does not and ends with the payload's exit code.
 ///

@@ -28,7 +28,10 @@ fn the_address_is_there_before_the_payloads_first_instruction() {
     assert!(matches!(registration.network, Network::Veth { ifindex } if ifindex > 1));
     assert!(!registration.running);
     assert_eq!(descriptors.len(), 2);
-    assert!(registry::leader::pid_of(&descriptors[0]).is_some());
+    assert!(matches!(
+        registry::leader::pid_of(&descriptors[0]),
+        Ok(Some(_))
+    ));
     supervisor.configure();
     assert_eq!(supervisor.hear().0, FromSupervisor::Configured);
     assert_eq!(web.wait(SOON).code(), Some(0), "{}", web.stderr());

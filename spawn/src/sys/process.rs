@@ -3,6 +3,7 @@
 
 use std::ffi::{CStr, CString};
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Descriptors from `first` on are closed.
 pub fn close_from(first: u32) {
@@ -11,6 +12,27 @@ pub fn close_from(first: u32) {
     unsafe {
         libc::syscall(libc::SYS_close_range, first, u32::MAX, 0);
     }
+}
+
+/// Every descriptor but the standard streams and `kept` is closed.
+pub fn close_all_but(kept: &[BorrowedFd<'_>]) {
+    let mut numbers: Vec<u32> = kept
+        .iter()
+        .map(|fd| fd.as_raw_fd().cast_unsigned())
+        .filter(|number| *number > 2)
+        .collect();
+    numbers.sort_unstable();
+    let mut first = 3;
+    for number in numbers {
+        if number > first {
+            // SAFETY: as in `close_from`.
+            unsafe {
+                libc::syscall(libc::SYS_close_range, first, number - 1, 0);
+            }
+        }
+        first = number + 1;
+    }
+    close_from(first);
 }
 
 /// Descriptors from `first` on are closed by the next exec.
@@ -128,7 +150,6 @@ pub fn reset_signals() {
 /// # Errors
 /// As pidfd_send_signal(2).
 pub fn send_signal(pidfd: impl std::os::fd::AsFd, signal: i32) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
     // SAFETY: the kernel fills in the information where none is given.
     let result = unsafe {
         libc::syscall(
