@@ -1,15 +1,23 @@
 //! The unified cgroup hierarchy (cgroups(7)), as far as containers are put into it
 //! and ended by it.
 
+use std::ffi::CString;
 use std::fs;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, openat, rmdir};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, rmdir, unlinkat};
+use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 
 use crate::mountinfo;
+
+const DIRECTORY: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::CLOEXEC);
+/// The most cgroups that are removed at once.
+const REMOVALS_MAX: u32 = 1_000_000;
 
 /// The hierarchy, through one of its mounts.
 #[derive(Debug)]
@@ -125,12 +133,22 @@ impl Group {
     /// # Errors
     /// It cannot be written to; that it is gone is no error.
     pub fn kill(&self) -> io::Result<()> {
-        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-        match openat(&self.directory, "cgroup.kill", flags, Mode::empty()) {
-            Ok(file) => fs::File::from(file).write_all(b"1"),
-            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NODEV) => Ok(()),
-            Err(error) => Err(error.into()),
+        match self.write("cgroup.kill", "1") {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => {
+                Ok(())
+            }
+            other => other,
         }
+    }
+
+    /// Writes to one of its files.
+    ///
+    /// # Errors
+    /// As open(2) and write(2).
+    pub fn write(&self, name: &str, text: &str) -> io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let file = openat(&self.directory, name, flags, Mode::empty())?;
+        fs::File::from(file).write_all(text.as_bytes())
     }
 
     /// Opens one of its files for reading.
@@ -153,23 +171,74 @@ impl AsFd for Group {
     }
 }
 
-/// Removes a cgroup and those below it. That it is gone is no error.
+/// Removes a cgroup and those below it. That it is gone is no error. What is below is
+/// named by whoever was in it: the depth and the length of a path are not bounded.
 ///
 /// # Errors
-/// A process is still in one of them.
+/// A process is still in one of them, or there are more than a million.
 pub fn remove_tree(directory: &Path) -> io::Result<()> {
     match rmdir(directory) {
-        Ok(()) | Err(rustix::io::Errno::NOENT) => return Ok(()),
+        Ok(()) | Err(Errno::NOENT) => return Ok(()),
         Err(_) => {}
     }
-    for entry in fs::read_dir(directory)? {
+    let top = match openat(CWD, directory, DIRECTORY, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(()),
+        other => other?,
+    };
+    empty(top)?;
+    gone_is_fine(rmdir(directory))
+}
+
+/// Removes every directory below `top`, one at a time, holding one descriptor.
+fn empty(top: OwnedFd) -> io::Result<()> {
+    let mut removals = 0;
+    // The way down from `top`: each directory's name and what is left to do in it.
+    let mut above: Vec<(CString, Vec<CString>)> = vec![];
+    let mut left = directories_in(&top)?;
+    let mut at = top;
+    loop {
+        while let Some(name) = left.pop() {
+            removals += 1;
+            if removals > REMOVALS_MAX {
+                return Err(io::Error::other("there are too many cgroups in it"));
+            }
+            match unlinkat(&at, &name, AtFlags::REMOVEDIR) {
+                Ok(()) | Err(Errno::NOENT) => continue,
+                Err(_) => {}
+            }
+            match openat(&at, &name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
+                Err(Errno::NOENT) => {}
+                Err(error) => return Err(error.into()),
+                Ok(below) => {
+                    above.push((name, std::mem::replace(&mut left, directories_in(&below)?)));
+                    at = below;
+                }
+            }
+        }
+        let Some((name, rest)) = above.pop() else {
+            return Ok(());
+        };
+        at = openat(&at, "..", DIRECTORY, Mode::empty())?;
+        gone_is_fine(unlinkat(&at, &name, AtFlags::REMOVEDIR))?;
+        left = rest;
+    }
+}
+
+fn directories_in(directory: &OwnedFd) -> io::Result<Vec<CString>> {
+    let mut names = vec![];
+    for entry in Dir::read_from(directory)? {
         let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            remove_tree(&entry.path())?;
+        let name = entry.file_name();
+        if entry.file_type() == FileType::Directory && name != c"." && name != c".." {
+            names.push(name.to_owned());
         }
     }
-    match rmdir(directory) {
-        Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+    Ok(names)
+}
+
+fn gone_is_fine(result: rustix::io::Result<()>) -> io::Result<()> {
+    match result {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
@@ -203,5 +272,34 @@ mod tests {
             assert_eq!(hierarchy.directory_of(name), None, "{name:?}");
         }
         assert_eq!(hierarchy.name_below(Path::new("a/b")), "/part/a/b");
+    }
+
+    #[test]
+    fn depth_and_names_stop_no_removal() {
+        use rustix::fs::mkdirat;
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().join("web");
+        let mode = Mode::from_raw_mode(0o755);
+        std::fs::create_dir(&top).unwrap();
+        let name = "x".repeat(250);
+        let mut at = openat(CWD, &top, DIRECTORY, Mode::empty()).unwrap();
+        for _ in 0..200 {
+            mkdirat(&at, "beside", mode).unwrap();
+            mkdirat(&at, name.as_str(), mode).unwrap();
+            at = openat(&at, name.as_str(), DIRECTORY, Mode::empty()).unwrap();
+        }
+        remove_tree(&top).unwrap();
+        assert!(!top.exists());
+        remove_tree(&top).unwrap();
+    }
+
+    #[test]
+    fn what_is_not_empty_stays_and_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().join("web");
+        std::fs::create_dir_all(top.join("a/b")).unwrap();
+        std::fs::write(top.join("a/b/process"), "").unwrap();
+        assert!(remove_tree(&top).is_err());
+        assert!(top.join("a/b").exists());
     }
 }
