@@ -1,71 +1,127 @@
-//! The payload's cgroup: a directory of its own in the unified hierarchy, on every
-//! host.
+//! The container's cgroups, in the unified hierarchy of every host: a scope of its
+//! own, and in it the payload's. What holds for the container as a whole stands at the
+//! scope, which is above the root of its cgroup namespace: nothing inside can name it.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use registry::MachineName;
 use registry::cgroup2::{Group, Hierarchy, remove_tree};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, mkdir, rmdir};
+use rustix::fs::{Mode, XattrFlags, mkdir, rmdir};
+use rustix::io::Errno;
 
 use crate::error::{Doing, StepError};
 use crate::unit_name::machine_scope;
 
 const SLICE: &str = "machine.slice";
+const PAYLOAD: &str = "payload";
+const EVENTS: &str = "cgroup.events";
+/// Says that a cgroup is of rspawn's making: the first on every kernel, the second
+/// where the caller is not the host's root.
+const MARKS: [&str; 2] = ["trusted.rspawn", "user.rspawn"];
 /// How long processes that were killed may take to go away.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a cgroup is made again that netd has taken for a crashed supervisor's.
+const ATTEMPTS: u32 = 3;
+/// What a container's init may want to share out.
+const CONTROLLERS: [&str; 5] = ["cpuset", "cpu", "io", "memory", "pids"];
+/// What one container may take of what all cgroups have in common; the file may be
+/// missing with its controller, or on an older kernel.
+const LIMITS: [(&str, &str); 3] = [
+    ("cgroup.max.depth", "64"),
+    ("cgroup.max.descendants", "4096"),
+    ("pids.max", "16384"),
+];
 
-/// A cgroup of this process's own making. It stays when the value is dropped.
+/// The cgroups cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum CgroupError {
+    /// A step failed.
+    #[error(transparent)]
+    Step(#[from] StepError),
+    /// It is there already, with processes in it, and not of rspawn's making.
+    #[error(
+        "the cgroup {0} holds processes that are not of rspawn: another manager runs a container of that name; stop it there, or choose another name with -M"
+    )]
+    Foreign(PathBuf),
+}
+
+/// A container's cgroups, of this process's own making. They stay when the value is
+/// dropped.
 #[derive(Debug)]
 pub struct Cgroup {
     directory: PathBuf,
-    group: Group,
+    scope: Group,
+    payload: Group,
     name: String,
     /// The mount through which it is reached.
     _hierarchy: Hierarchy,
 }
 
 impl Cgroup {
-    /// Makes the cgroup of a machine, empty. What is left of a machine of that name
-    /// is killed first: the caller holds the name, so nobody looks after it.
+    /// Makes the cgroups of a machine, empty. What rspawn left of a machine of that
+    /// name is killed first: the caller holds the name, so nobody looks after it.
     ///
     /// # Errors
-    /// There is no unified hierarchy, or it cannot be written.
-    pub fn create(machine: &MachineName) -> Result<Self, StepError> {
+    /// There is no unified hierarchy, it cannot be written, or the name is in use by
+    /// another manager.
+    pub fn create(machine: &MachineName) -> Result<Self, CgroupError> {
         let hierarchy = Hierarchy::find().doing(|| "find or mount a cgroup2 hierarchy".into())?;
         let below = Path::new(SLICE).join(machine_scope(machine.as_str()));
         let directory = hierarchy.directory_below(&below);
         let doing = || format!("make the cgroup {}", directory.display());
-        make(&hierarchy.directory_below(Path::new(SLICE))).doing(doing)?;
-        if !make(&directory).doing(doing)? {
-            Group::open(&directory)
-                .and_then(|left| kill(&left))
-                .doing(|| format!("empty the cgroup {}", directory.display()))?;
-            remove_tree(&directory).doing(|| format!("remove {}", directory.display()))?;
-            make(&directory).doing(doing)?;
-        }
-        let group = Group::open(&directory).doing(doing)?;
+        let root = hierarchy.directory_below(Path::new(""));
+        let slice = hierarchy.directory_below(Path::new(SLICE));
+        make(&slice).doing(doing)?;
+        share_out(&root);
+        share_out(&slice);
+        let mut attempt = 1;
+        let (scope, payload) = loop {
+            if !make(&directory).doing(doing)? {
+                clear(&directory)?;
+                make(&directory).doing(doing)?;
+            }
+            match fill(&directory) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && attempt < ATTEMPTS => {
+                    attempt += 1;
+                }
+                other => break other.doing(doing)?,
+            }
+        };
         Ok(Self {
             name: hierarchy.name_below(&below),
             directory,
-            group,
+            scope,
+            payload,
             _hierarchy: hierarchy,
         })
     }
 
-    /// The cgroup as proc_pid_cgroup(5) names it.
+    /// The whole container's cgroup, as proc_pid_cgroup(5) names it.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
+    /// The whole container's cgroup. The payload has a cgroup of its own in it.
+    #[must_use]
+    pub fn scope(&self) -> &Group {
+        &self.scope
+    }
+
+    /// The cgroup to clone the payload into.
+    #[must_use]
+    pub fn payload(&self) -> BorrowedFd<'_> {
+        self.payload.as_fd()
+    }
+
     /// Whether somebody else has removed it.
     #[must_use]
     pub fn is_gone(&self) -> bool {
-        !self.directory.is_dir()
+        !self.directory.join(PAYLOAD).is_dir()
     }
 
     /// Kills what is left in it and removes it.
@@ -74,25 +130,87 @@ impl Cgroup {
     /// Something in it does not end.
     pub fn remove(&self) -> Result<(), StepError> {
         let doing = || format!("remove the cgroup {}", self.directory.display());
+        rmdir(self.directory.join(PAYLOAD)).ok();
         if rmdir(&self.directory).is_ok() {
             return Ok(());
         }
-        kill(&self.group).doing(doing)?;
+        kill(&self.scope).doing(doing)?;
         remove_tree(&self.directory).doing(doing)
     }
 }
 
-impl AsFd for Cgroup {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.group.as_fd()
+/// Makes what belongs into a new scope.
+fn fill(scope: &Path) -> io::Result<(Group, Group)> {
+    let group = Group::open(scope)?;
+    let marked = MARKS
+        .iter()
+        .any(|mark| rustix::fs::setxattr(scope, *mark, b"1", XattrFlags::empty()).is_ok());
+    if !marked {
+        // It works all the same, but nobody clears it away after a crash.
+        rustix::fs::stat(scope)?;
     }
+    for (file, limit) in LIMITS {
+        group.write(file, limit).ok();
+    }
+    share_out(scope);
+    let payload = scope.join(PAYLOAD);
+    make(&payload)?;
+    let payload = Group::open(&payload)?;
+    Ok((group, payload))
+}
+
+/// Clears away a cgroup that has the scope's name: one of rspawn's with all that is in
+/// it, any other only if nothing is.
+fn clear(directory: &Path) -> Result<(), CgroupError> {
+    let left = match Group::open(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other.doing(|| format!("open the cgroup {}", directory.display()))?,
+    };
+    let emptying = || format!("empty the cgroup {}", directory.display());
+    if is_marked(directory) {
+        kill(&left).doing(emptying)?;
+    } else if is_populated(&left).doing(emptying)? {
+        return Err(CgroupError::Foreign(directory.to_owned()));
+    }
+    remove_tree(directory).doing(|| format!("remove the cgroup {}", directory.display()))?;
+    Ok(())
+}
+
+fn is_marked(directory: &Path) -> bool {
+    MARKS.iter().any(|mark| {
+        let mut value = [0; 8];
+        rustix::fs::getxattr(directory, *mark, &mut value).is_ok()
+    })
+}
+
+/// Lets the cgroups below have controllers of their own, as far as there are any; one
+/// that cannot be shared out, as with processes beside them, is done without.
+fn share_out(directory: &Path) {
+    let read = |file: &str| std::fs::read_to_string(directory.join(file)).unwrap_or_default();
+    let there = read("cgroup.controllers");
+    if there.split_whitespace().next().is_none() {
+        return;
+    }
+    let shared = read("cgroup.subtree_control");
+    for controller in lacking(&there, &shared) {
+        let file = directory.join("cgroup.subtree_control");
+        std::fs::write(file, format!("+{controller}")).ok();
+    }
+}
+
+fn lacking<'a>(there: &'a str, shared: &str) -> Vec<&'a str> {
+    there
+        .split_whitespace()
+        .filter(|one| CONTROLLERS.contains(one))
+        .filter(|one| !shared.split_whitespace().any(|other| other == *one))
+        .collect()
 }
 
 /// Makes a directory; false if it was there.
 fn make(path: &Path) -> io::Result<bool> {
     match mkdir(path, Mode::from_raw_mode(0o755)) {
         Ok(()) => Ok(true),
-        Err(rustix::io::Errno::EXIST) => Ok(false),
+        Err(Errno::EXIST) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
@@ -100,15 +218,9 @@ fn make(path: &Path) -> io::Result<bool> {
 /// Kills every process in a cgroup and below, and waits until none is left.
 fn kill(group: &Group) -> io::Result<()> {
     group.kill()?;
-    let events = group.file("cgroup.events")?;
+    let events = group.file(EVENTS)?;
     let deadline = Instant::now() + KILL_TIMEOUT;
-    loop {
-        let mut buffer = [0; 256];
-        let read = rustix::io::pread(&events, &mut buffer, 0)?;
-        let text = String::from_utf8_lossy(buffer.get(..read).unwrap_or(&[])).into_owned();
-        if text.lines().any(|line| line == "populated 0") {
-            return Ok(());
-        }
+    while says_populated(&events)? {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
@@ -118,5 +230,29 @@ fn kill(group: &Group) -> io::Result<()> {
             &mut [PollFd::new(&events, PollFlags::PRI)],
             timeout.as_ref(),
         )?;
+    }
+    Ok(())
+}
+
+fn is_populated(group: &Group) -> io::Result<bool> {
+    says_populated(&group.file(EVENTS)?)
+}
+
+fn says_populated(events: &OwnedFd) -> io::Result<bool> {
+    let mut buffer = [0; 256];
+    let read = rustix::io::pread(events, &mut buffer, 0)?;
+    let text = String::from_utf8_lossy(buffer.get(..read).unwrap_or(&[])).into_owned();
+    Ok(!text.lines().any(|line| line == "populated 0"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn controllers_that_are_shared_out_already_are_left() {
+        let there = "cpuset cpu io memory hugetlb pids misc\n";
+        assert_eq!(lacking(there, "cpu pids\n"), ["cpuset", "io", "memory"]);
+        assert!(lacking("hugetlb\n", "").is_empty());
     }
 }

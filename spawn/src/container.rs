@@ -11,7 +11,7 @@ use registry::{HostId, IfName, Mac};
 use rustix::process::Pid;
 
 use crate::bind::Bind;
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, CgroupError};
 use crate::channel::{Channel, NetworkReady, Report};
 use crate::child::{self, BindMount, Plan};
 use crate::config::{Config, NetworkMode};
@@ -38,6 +38,9 @@ pub enum StartError {
     /// A step failed.
     #[error(transparent)]
     Step(#[from] StepError),
+    /// Its cgroups could not be made.
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
     /// The link could not be made.
     #[error(transparent)]
     Link(#[from] LinkError),
@@ -406,7 +409,7 @@ impl<'a> Container<'a> {
 /// another is made.
 fn clone_into_cgroup(
     blueprint: &Blueprint<'_>,
-) -> Result<(Cgroup, (Channel, Pid, OwnedFd)), StepError> {
+) -> Result<(Cgroup, (Channel, Pid, OwnedFd)), StartError> {
     const ATTEMPTS: u32 = 3;
     let mut attempt = 1;
     loop {
@@ -416,7 +419,7 @@ fn clone_into_cgroup(
             Err(_) if attempt < ATTEMPTS && cgroup.is_gone() => attempt += 1,
             Err(error) => {
                 cgroup.remove().ok();
-                return Err(error);
+                return Err(error.into());
             }
         }
     }
@@ -457,7 +460,7 @@ fn clone_payload(
     }
     // SAFETY: rspawn has one thread.
     #[allow(unsafe_code)]
-    let cloned = unsafe { clone_into(flags, Some(cgroup.as_fd())) }
+    let cloned = unsafe { clone_into(flags, Some(cgroup.payload())) }
         .doing(|| "make the container's namespaces".into())?;
     match cloned {
         Cloned::Parent { pid, pidfd } => Ok((own, pid, pidfd)),
@@ -493,7 +496,7 @@ fn limit_devices(cgroup: &Cgroup, binds: &[BindMount]) {
         .iter()
         .filter_map(|bind| Device::of(&bind.mount).ok().flatten())
         .collect();
-    if let Err(error) = device_policy::apply(cgroup, &shown) {
+    if let Err(error) = device_policy::apply(cgroup.scope(), &shown) {
         eprintln!(
             "rspawn: the container may use every device of the host ({error}): drop CAP_MKNOD if you don't trust it"
         );

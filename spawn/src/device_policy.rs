@@ -1,6 +1,6 @@
 //! Which devices a container may open and make: it may make device nodes, but none
-//! of the host's disks. The rule stands at its cgroup, where nothing inside can
-//! change it.
+//! of the host's disks. The rule stands at a cgroup above its own, where nothing inside
+//! can change it.
 
 use std::io;
 use std::os::fd::AsFd;
