@@ -26,6 +26,8 @@ pub struct SubnetStore {
     directory: PathBuf,
     kept: HashMap<MachineName, Subnets>,
     taken: PrefixMap<MachineName>,
+    /// When they were used last, as far as the files say so.
+    used: HashMap<MachineName, SystemTime>,
 }
 
 /// A subnet could not be read or kept.
@@ -59,6 +61,7 @@ impl SubnetStore {
             directory: directory.to_owned(),
             kept: HashMap::new(),
             taken: PrefixMap::default(),
+            used: HashMap::new(),
         };
         for entry in fs::read_dir(directory).map_err(failed)? {
             let entry = entry.map_err(failed)?;
@@ -77,7 +80,10 @@ impl SubnetStore {
                 tracing::info!(machine = %name, "its subnet was not used for 90 days: it is free again");
                 let _ = fs::remove_file(path);
             }
-            Ok(Some(file)) => self.take(name, file.subnets),
+            Ok(Some(file)) => {
+                self.take(name, file.subnets);
+                self.used.insert(name, file.used);
+            }
             Ok(None) => {
                 let aside = path.with_file_name(format!("{name}{ASIDE}"));
                 tracing::warn!(
@@ -124,8 +130,28 @@ impl SubnetStore {
         self.kept.insert(name, subnets);
     }
 
+    /// Gives back, in memory, what has not been used for 90 days, unless it is `in_use`
+    /// now. Gives the files that are to be removed.
+    pub fn lapse(&mut self, now: SystemTime, in_use: &BTreeSet<MachineName>) -> Vec<PathBuf> {
+        let lapsed: Vec<MachineName> = self
+            .used
+            .iter()
+            .filter(|(name, used)| expired(**used, now) && !in_use.contains(*name))
+            .map(|(name, _)| *name)
+            .collect();
+        for name in &lapsed {
+            tracing::info!(machine = %name, "its subnet was not used for 90 days: it is free again");
+            self.release(name);
+        }
+        lapsed
+            .iter()
+            .map(|name| self.directory.join(name.as_str()))
+            .collect()
+    }
+
     /// Takes a machine's subnets back, in memory.
     pub fn release(&mut self, name: &MachineName) {
+        self.used.remove(name);
         if let Some(subnets) = self.kept.remove(name) {
             for prefix in subnets.prefixes() {
                 self.taken.remove(prefix, name);
@@ -133,10 +159,11 @@ impl SubnetStore {
         }
     }
 
-    /// The file of a machine: its path and what is to stand in it.
+    /// The file of a machine that is in use: its path and what is to stand in it.
     #[must_use]
-    pub fn file(&self, name: &MachineName, now: SystemTime) -> Option<(PathBuf, String)> {
+    pub fn file(&mut self, name: &MachineName, now: SystemTime) -> Option<(PathBuf, String)> {
         let subnets = self.kept.get(name)?;
+        self.used.insert(*name, now);
         let mut text = String::from("VERSION=1\n");
         if let Some(v4) = subnets.v4 {
             text.push_str(&format!("IPV4={v4}\n"));
@@ -201,7 +228,9 @@ fn parse(text: &str) -> Option<Kept> {
         match line.split_once('=')? {
             ("IPV4", value) => {
                 let subnet: ipnetwork::Ipv4Network = value.parse().ok()?;
-                let sound = subnet.ip() == subnet.network() && (8..=30).contains(&subnet.prefix());
+                let sound = subnet.ip() == subnet.network()
+                    && subnet.ip().is_private()
+                    && (8..=30).contains(&subnet.prefix());
                 kept.subnets.v4 = Some(sound.then_some(subnet)?);
             }
             ("IPV6", value) => {
@@ -241,6 +270,22 @@ mod tests {
 
     fn day(n: u64) -> SystemTime {
         UNIX_EPOCH + Duration::from_secs(n * 24 * 60 * 60)
+    }
+
+    #[test]
+    fn what_nobody_uses_lapses_while_netd_runs() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = SubnetStore::open(dir.path(), day(100)).unwrap();
+        store.take(web(), subnets());
+        let (path, _) = store.file(&web(), day(100)).unwrap();
+        let none = BTreeSet::new();
+        assert!(store.lapse(day(189), &none).is_empty());
+        assert!(store.lapse(day(191), &BTreeSet::from([web()])).is_empty());
+        assert_eq!(store.kept(&web()), Some(subnets()));
+        assert_eq!(store.lapse(day(191), &none), [path]);
+        assert_eq!(store.kept(&web()), None);
+        let freed = "192.168.7.16/28".parse().unwrap();
+        assert_eq!(store.overlapping(freed), None);
     }
 
     #[test]

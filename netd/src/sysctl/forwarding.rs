@@ -74,7 +74,7 @@ pub(super) fn enable_ipv6_globally(undo: &UndoRecord) -> Result<usize, SysctlErr
         return Ok(0);
     }
     entries.extend(kept.iter().cloned());
-    undo.add(entries)?;
+    undo.add(entries);
     let written = carry_out(kept, undo)?;
     Ok(written + enable_globally(Protocol::V6, undo)?)
 }
@@ -84,7 +84,7 @@ fn enable_globally(protocol: Protocol, undo: &UndoRecord) -> Result<usize, Sysct
     if entries.is_empty() {
         return Ok(0);
     }
-    undo.add(entries)?;
+    undo.add(entries);
     Sysctl::of_all(protocol, "forwarding").ensure("1")?;
     Ok(1)
 }
@@ -167,7 +167,7 @@ fn carry_out(entries: Vec<Entry>, undo: &UndoRecord) -> Result<usize, SysctlErro
     if entries.is_empty() {
         return Ok(0);
     }
-    undo.add(entries.clone())?;
+    undo.add(entries.clone());
     let mut written = 0;
     for entry in entries {
         let change = entry.parameter.ensure_if_present(&entry.since)?;

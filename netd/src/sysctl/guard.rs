@@ -10,6 +10,9 @@ const IPV4: &[(&str, &str)] = &[
     ("arp_accept", "0"),
     ("proxy_arp", "0"),
     ("route_localnet", "0"),
+    // Strict: else each ARP request from an invented address costs an entry of the
+    // neighbour table, which all links share.
+    ("rp_filter", "1"),
     // In force only where conf/all has 0 as well; a redirect from us does no harm.
     ("send_redirects", "0"),
     // After accept_redirects: which value of conf/all counts there depends on this one.

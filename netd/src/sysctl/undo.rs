@@ -84,23 +84,40 @@ impl UndoRecord {
 
     /// Adds what is about to be changed. Of a parameter that is recorded already, the
     /// first former value stays.
-    pub(super) fn add(&self, new: Vec<Entry>) -> Result<(), SysctlError> {
-        let before = self.read()?;
+    ///
+    /// That it cannot be kept is no reason to leave containers without their way out: it
+    /// is said, and uninstalling then cannot undo it.
+    pub(super) fn add(&self, new: Vec<Entry>) {
+        let before = match self.read() {
+            Ok(entries) => entries,
+            Err(error) => {
+                self.set_aside(&error);
+                Vec::new()
+            }
+        };
         let mut entries = before.clone();
         for entry in new {
-            match entries
-                .iter_mut()
-                .find(|old| old.parameter == entry.parameter)
-            {
+            match entries.iter_mut().find(|old| old.parameter == entry.parameter) {
                 Some(old) => old.since = entry.since,
                 None => entries.push(entry),
             }
         }
-        if entries == before {
-            Ok(())
-        } else {
-            self.write(&entries)
+        if entries != before
+            && let Err(error) = self.write(&entries)
+        {
+            tracing::warn!(
+                "uninstalling cannot undo what is changed now: {}",
+                crate::log::chain(&error)
+            );
         }
+    }
+
+    fn set_aside(&self, error: &SysctlError) {
+        let mut aside = self.path.clone().into_os_string();
+        aside.push("~corrupt");
+        let aside = PathBuf::from(aside);
+        tracing::warn!("{}; it is set aside as {}", crate::log::chain(error), aside.display());
+        let _ = fs::rename(&self.path, aside);
     }
 
     fn read(&self) -> Result<Vec<Entry>, SysctlError> {
