@@ -264,6 +264,7 @@ impl<'a> Container<'a> {
             ifindex,
             group: registry::LINK_GROUP,
             kind: "veth".into(),
+            name: plan.name.as_str().to_owned(),
             altnames: plan.altname.into_iter().collect(),
         });
         Ok(())

@@ -3,9 +3,10 @@
 
 use std::io;
 
-use registry::{CONTAINER_LINK, IfName, LINK_GROUP, Mac};
+use registry::{CONTAINER_LINK, IfName, LINK_GROUP, Mac, MachineName};
 use rustix::process::Pid;
 
+use crate::names::is_held;
 use crate::netlink::Netlink;
 use crate::netlink::message::{Request, attribute, attributes, u32_at};
 
@@ -53,6 +54,16 @@ pub enum LinkError {
         "a network interface called {0} is there already and not of rspawn: rename or delete it, or choose another machine name with -M"
     )]
     Taken(IfName),
+    /// Another machine's name is shortened to the same, and it runs.
+    #[error(
+        "the network interface {name} is that of the machine {machine}, which is running: stop that one, or choose another machine name with -M"
+    )]
+    OfAnother {
+        /// The link.
+        name: IfName,
+        /// Whose it is.
+        machine: MachineName,
+    },
     /// The kernel refused.
     #[error("cannot {doing} {name}")]
     Kernel {
@@ -88,6 +99,8 @@ pub struct LinkInfo {
     pub group: u32,
     /// What kind of link it is, such as `bridge`; empty for hardware.
     pub kind: String,
+    /// Name.
+    pub name: String,
     /// Its other names.
     pub altnames: Vec<String>,
 }
@@ -152,6 +165,7 @@ pub fn find(netlink: &mut Netlink, name: &str) -> io::Result<Option<LinkInfo>> {
             .and_then(|value| u32_at(value, 0))
             .unwrap_or(0),
         kind,
+        name: attribute(rest, IFLA_IFNAME).map(text).unwrap_or_default(),
         altnames,
     }))
 }
@@ -177,7 +191,8 @@ pub fn find_bridge(netlink: &mut Netlink, name: &IfName) -> Result<u32, LinkErro
 /// and joins it to `bridge`, if one is given, and sets it up then. Gives its index.
 ///
 /// The caller holds the machine's name: a link of ours that has the link's name or
-/// altname belongs to a machine that ended, and is put out of the way.
+/// altname belongs to a machine that ended, and is put out of the way; unless the
+/// name is another machine's as well, and that one runs.
 ///
 /// # Errors
 /// See [`LinkError`].
@@ -273,12 +288,29 @@ fn clear_name(netlink: &mut Netlink, plan: &LinkPlan) -> Result<(), LinkError> {
     let names = [Some(plan.name.as_str()), plan.altname.as_deref()];
     for name in names.into_iter().flatten() {
         match find(netlink, name).map_err(failed)? {
-            Some(link) if link.group == LINK_GROUP => put_away(netlink, &link).map_err(failed)?,
+            Some(link) if link.group == LINK_GROUP => {
+                if let Some(machine) = other_owner(&link, plan).filter(is_held) {
+                    let name = plan.name.clone();
+                    return Err(LinkError::OfAnother { name, machine });
+                }
+                put_away(netlink, &link).map_err(failed)?;
+            }
             Some(_) => return Err(LinkError::Taken(plan.name.clone())),
             None => {}
         }
     }
     Ok(())
+}
+
+/// The machine that a link of ours belongs to, if it is not the plan's: short names
+/// of two machines may be the same, full ones never.
+fn other_owner(link: &LinkInfo, plan: &LinkPlan) -> Option<MachineName> {
+    let full = link.altnames.first().unwrap_or(&link.name);
+    if full == plan.altname.as_deref().unwrap_or(plan.name.as_str()) {
+        return None;
+    }
+    let (_, machine) = full.split_once('-')?;
+    machine.parse().ok()
 }
 
 /// Puts a link of ours whose container is gone out of the way: down, no altnames,
@@ -293,8 +325,11 @@ pub fn put_away(netlink: &mut Netlink, link: &LinkInfo) -> io::Result<()> {
             .nested(IFLA_PROP_LIST, |r| r.text(IFLA_ALT_IFNAME, altname));
         gone_is_fine(netlink.request(request))?;
     }
+    // Before Linux 6.2 one that is up keeps its name, also where the same request sets
+    // it down.
+    gone_is_fine(netlink.request(set_link(link.ifindex, 0, IFF_UP)))?;
     let name = IfName::of_dead_link(link.ifindex);
-    let request = set_link(link.ifindex, 0, IFF_UP).text(IFLA_IFNAME, name.as_str());
+    let request = set_link(link.ifindex, 0, 0).text(IFLA_IFNAME, name.as_str());
     gone_is_fine(netlink.request(request))
 }
 

@@ -78,6 +78,19 @@ impl NameLock {
     }
 }
 
+/// Whether a container runs by that name.
+#[must_use]
+pub fn is_held(name: &MachineName) -> bool {
+    is_held_in(Path::new(NAMES_DIR), name)
+}
+
+fn is_held_in(dir: &Path, name: &MachineName) -> bool {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    openat(CWD, dir.join(name.as_str()), flags, Mode::empty()).is_ok_and(|file| {
+        flock(&file, FlockOperation::NonBlockingLockShared) == Err(rustix::io::Errno::WOULDBLOCK)
+    })
+}
+
 /// Mount points that were made in a tree, and are to be removed from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Made {
@@ -153,8 +166,12 @@ mod tests {
             NameLock::take_in(dir.path(), &web),
             Err(NameLockError::InUse(_))
         ));
-        NameLock::take_in(dir.path(), &"db".parse().unwrap()).unwrap();
+        assert!(is_held_in(dir.path(), &web));
+        let db: MachineName = "db".parse().unwrap();
+        assert!(!is_held_in(dir.path(), &db));
+        NameLock::take_in(dir.path(), &db).unwrap();
         drop(held);
+        assert!(!is_held_in(dir.path(), &web));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
         NameLock::take_in(dir.path(), &web).unwrap();
     }
