@@ -3,7 +3,6 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
 
 use registry::seqpacket::{Received, receive, send};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -15,8 +14,6 @@ pub struct Channel(OwnedFd);
 /// What the supervisor is told.
 #[derive(Debug)]
 pub enum Report {
-    /// An empty file or directory was made in the tree, to mount something on it.
-    Made(PathBuf),
     /// Everything is set up: the notification socket, /proc/kmsg, and the console's
     /// master if there is a console.
     Ready(Vec<OwnedFd>),
@@ -51,15 +48,6 @@ impl Channel {
     ///
     /// # Errors
     /// The supervisor is gone.
-    pub fn made(&self, path: &Path) -> io::Result<()> {
-        use std::os::unix::ffi::OsStrExt;
-        self.say(b'M', path.as_os_str().as_bytes(), &[])
-    }
-
-    /// Tells the supervisor.
-    ///
-    /// # Errors
-    /// The supervisor is gone.
     pub fn ready(&self, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         self.say(b'R', b"", descriptors)
     }
@@ -77,15 +65,10 @@ impl Channel {
     /// # Errors
     /// As recvmsg(2), or it makes no sense.
     pub fn next_report(&self) -> io::Result<Option<Report>> {
-        use std::os::unix::ffi::OsStrExt;
         let Some((kind, text, descriptors)) = self.hear()? else {
             return Ok(None);
         };
         match kind {
-            b'M' => {
-                let path = PathBuf::from(std::ffi::OsStr::from_bytes(&text));
-                Ok(Some(Report::Made(path)))
-            }
             b'R' => Ok(Some(Report::Ready(descriptors))),
             b'E' => Ok(Some(Report::Failed(
                 String::from_utf8_lossy(&text).into_owned(),

@@ -22,6 +22,7 @@ use crate::channel::Channel;
 use crate::config::{Config, Start};
 use crate::error::{Doing, StepError, one_line};
 use crate::limits;
+use crate::mount_points::MountPoints;
 use crate::mounts::network_files::{ResolvConf, provide_resolv_conf, tell_networkd};
 use crate::mounts::run_host::{HostFacts, RunHost};
 use crate::mounts::target::{Kind, Targets};
@@ -59,6 +60,8 @@ pub struct Plan<'a> {
     pub facts: &'a HostFacts,
     /// The tree, as a mount that is in no directory yet.
     pub tree: &'a OwnedFd,
+    /// Where what is made in the tree is written down, if the tree can be written.
+    pub mount_points: Option<&'a MountPoints>,
     /// What of the host is seen.
     pub binds: &'a [BindMount],
     /// The host's resolv.conf, where that is what the container gets.
@@ -128,12 +131,11 @@ fn build(plan: &Plan<'_>) -> Result<Option<OwnedFd>, StepError> {
     let config = plan.config;
     let on_overlay = config.read_only && lacks_mount_point(plan);
     root::enter(plan.tree, on_overlay)?;
-    let made = |path: &Path| {
-        if !config.read_only {
-            plan.channel.made(path).ok();
-        }
+    let making = |path: &Path| match plan.mount_points {
+        Some(record) => record.add(path),
+        None => Ok(()),
     };
-    let targets = Targets::new(&made).doing(|| "open the container's root".into())?;
+    let targets = Targets::new(&making).doing(|| "open the container's root".into())?;
     let run_host = mount_all(plan, &targets)?;
     let console = match plan.streams {
         None => Some(devices::console()?),

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
 
 use registry::ifname::LinkKind;
 use registry::mac::Side;
@@ -20,11 +19,11 @@ use crate::device_policy::{self, Device};
 use crate::error::{Doing, StepError, one_line};
 use crate::host0;
 use crate::link::{self, LinkError, LinkInfo, LinkPlan};
+use crate::mount_points::MountPoints;
 use crate::mounts::network_files::{RESOLV_CONF, text_of};
 use crate::mounts::ops::{copy_of, copy_of_directory, set_propagation, set_read_only};
 use crate::mounts::run_host::HostFacts;
 use crate::mounts::target::Kind;
-use crate::names::{Made, NameLock};
 use crate::netd_client::{Connection, Event};
 use crate::netlink::Netlink;
 use crate::networkd::KeepOff;
@@ -60,10 +59,10 @@ pub enum StartError {
 pub struct Blueprint<'a> {
     /// What was asked for.
     pub config: &'a Config,
-    /// The machine's name, taken.
-    pub name: &'a NameLock,
     /// The tree.
     pub tree: &'a Tree,
+    /// Where what is made in the tree is written down, if the tree can be written.
+    pub mount_points: Option<&'a MountPoints>,
     /// What runs.
     pub payload: &'a Payload,
     /// The machine id, 32 hexadecimal digits.
@@ -81,7 +80,6 @@ pub struct Container<'a> {
     pid: Pid,
     leader: OwnedFd,
     cgroup: Cgroup,
-    made: Vec<PathBuf>,
     link: Option<LinkInfo>,
     keep_off: Option<KeepOff>,
     bridge: Option<u32>,
@@ -113,7 +111,6 @@ impl<'a> Container<'a> {
             pid,
             leader,
             cgroup,
-            made: vec![],
             link: None,
             keep_off: None,
             bridge,
@@ -203,8 +200,8 @@ impl<'a> Container<'a> {
         if let Err(error) = self.cgroup.remove() {
             warn(&error);
         }
-        for path in self.made.drain(..).rev() {
-            self.blueprint.tree.remove_mount_point(&path);
+        if let Some(mount_points) = self.blueprint.mount_points {
+            mount_points.clear(self.blueprint.tree);
         }
         if let Some(netd) = netd {
             netd.wait_for_close();
@@ -360,11 +357,7 @@ impl<'a> Container<'a> {
         if let Err(error) = connected {
             // It ends without being told that the network is there.
             rustix::net::shutdown(&channel, rustix::net::Shutdown::Write).ok();
-            while let Ok(Some(report)) = channel.next_report() {
-                if let Report::Made(path) = report {
-                    self.made.push(path);
-                }
-            }
+            while matches!(channel.next_report(), Ok(Some(_))) {}
             return Err(error);
         }
         let mut failure = None;
@@ -374,7 +367,6 @@ impl<'a> Container<'a> {
             .doing(|| "hear from the container".into())?
         {
             match report {
-                Report::Made(path) => self.made.push(path),
                 Report::Failed(why) => failure = Some(why),
                 Report::Ready(descriptors) => {
                     let mut descriptors = descriptors.into_iter();
@@ -384,16 +376,6 @@ impl<'a> Container<'a> {
                     ready = true;
                 }
             }
-        }
-        if !self.made.is_empty() {
-            let made = Made {
-                tree: self.blueprint.tree.path().to_owned(),
-                paths: self.made.clone(),
-            };
-            self.blueprint
-                .name
-                .remember(&made)
-                .doing(|| "keep what was made in the tree in mind".into())?;
         }
         match failure {
             Some(why) => Err(StartError::Inside(why)),
@@ -472,6 +454,7 @@ fn clone_payload(
                 payload: blueprint.payload,
                 facts: blueprint.facts,
                 tree: &tree,
+                mount_points: blueprint.mount_points,
                 binds: &binds,
                 resolv_conf,
                 streams: blueprint.streams.map(Streams::container_ends),

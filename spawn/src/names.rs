@@ -1,21 +1,17 @@
 //! A machine's name is taken by a lock on a file that is named after it.
 
-use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use registry::{MachineName, NAMES_DIR, RUNTIME_DIR};
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, fstat, openat, stat, unlink};
 
-/// The most that a lock file holds, in bytes.
-const REMEMBERED_MAX: usize = 64 * 1024;
-
 /// A name that this process holds until the value is dropped.
 #[derive(Debug)]
 pub struct NameLock {
     path: PathBuf,
+    /// Has the lock.
     file: OwnedFd,
 }
 
@@ -91,47 +87,6 @@ fn is_held_in(dir: &Path, name: &MachineName) -> bool {
     })
 }
 
-/// Mount points that were made in a tree, and are to be removed from it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Made {
-    /// The tree.
-    pub tree: PathBuf,
-    /// Paths below it, in the order in which they were made.
-    pub paths: Vec<PathBuf>,
-}
-
-impl NameLock {
-    /// Keeps in the lock file what is to be removed, in case that this process does
-    /// not come to it.
-    ///
-    /// # Errors
-    /// As write(2).
-    pub fn remember(&self, made: &Made) -> io::Result<()> {
-        let parts = std::iter::once(&made.tree).chain(&made.paths);
-        let parts: Vec<&[u8]> = parts.map(|path| path.as_os_str().as_bytes()).collect();
-        let bytes = parts.join(&0);
-        rustix::fs::ftruncate(&self.file, 0)?;
-        rustix::io::pwrite(&self.file, &bytes, 0)?;
-        Ok(())
-    }
-
-    /// What the last holder of the name did not come to remove.
-    #[must_use]
-    pub fn remembered(&self) -> Option<Made> {
-        let mut bytes = vec![0; REMEMBERED_MAX];
-        let read = rustix::io::pread(&self.file, bytes.as_mut_slice(), 0).ok()?;
-        bytes.truncate(read);
-        let mut parts = bytes
-            .split(|byte| *byte == 0)
-            .map(|part| PathBuf::from(OsStr::from_bytes(part)));
-        let tree = parts.next().filter(|tree| tree.is_absolute())?;
-        Some(Made {
-            tree,
-            paths: parts.collect(),
-        })
-    }
-}
-
 impl Drop for NameLock {
     fn drop(&mut self) {
         // While the lock is held, so that nobody removes what another has taken.
@@ -174,28 +129,5 @@ mod tests {
         assert!(!is_held_in(dir.path(), &web));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
         NameLock::take_in(dir.path(), &web).unwrap();
-    }
-
-    #[test]
-    fn what_a_holder_left_is_known_to_the_next() {
-        let dir = tempfile::tempdir().unwrap();
-        let web: MachineName = "web".parse().unwrap();
-        let made = Made {
-            tree: "/srv/web".into(),
-            paths: vec!["proc".into(), "etc/x y".into()],
-        };
-        let lock = NameLock::take_in(dir.path(), &web).unwrap();
-        assert_eq!(lock.remembered(), None);
-        lock.remember(&made).unwrap();
-        // As if it had been killed: nothing is removed.
-        flock(&lock.file, FlockOperation::Unlock).unwrap();
-        std::mem::forget(lock);
-        let next = NameLock::take_in(dir.path(), &web).unwrap();
-        assert_eq!(next.remembered(), Some(made));
-        drop(next);
-        assert_eq!(
-            NameLock::take_in(dir.path(), &web).unwrap().remembered(),
-            None
-        );
     }
 }

@@ -4,14 +4,16 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
+use registry::RUNTIME_DIR;
 
 use crate::cli::Cli;
 use crate::config::{Config, ConfigError, ConsoleMode, Start};
 use crate::console::{Streams, restore_terminal};
 use crate::container::{Blueprint, Container, StartError};
 use crate::error::{Doing, StepError, one_line};
+use crate::mount_points::MountPoints;
 use crate::mounts::run_host::HostFacts;
-use crate::names::{Made, NameLock, NameLockError};
+use crate::names::{NameLock, NameLockError};
 use crate::payload::{Facts, Payload, PayloadError};
 use crate::ready;
 use crate::signals;
@@ -93,11 +95,16 @@ fn run(cli: Cli) -> Result<u8, RunError> {
     // Everything that rspawn was started with beside its standard streams is its
     // parent's business, and not the container's.
     crate::sys::process::cloexec_from(3);
-    let name = NameLock::take(&config.name)?;
+    let _name = NameLock::take(&config.name)?;
     let tree = Tree::open(&config.directory, config.read_only)?;
-    if let Some(made) = name.remembered() {
-        remove_left_over(&made, &tree);
-    }
+    let mount_points = if config.read_only {
+        None
+    } else {
+        let mount_points = MountPoints::of(&tree).doing(|| format!("open {RUNTIME_DIR}"))?;
+        // Of a run that was killed.
+        mount_points.clear(&tree);
+        Some(mount_points)
+    };
     if config.start == Start::Boot {
         tree.check_bootable()?;
     }
@@ -129,8 +136,8 @@ fn run(cli: Cli) -> Result<u8, RunError> {
         };
         let blueprint = Blueprint {
             config: &config,
-            name: &name,
             tree: &tree,
+            mount_points: mount_points.as_ref(),
             payload: &payload,
             machine_id: &machine_id,
             facts: &facts,
@@ -150,25 +157,6 @@ fn run(cli: Cli) -> Result<u8, RunError> {
         if let Some(code) = code_of(&config, ended) {
             return Ok(code);
         }
-    }
-}
-
-/// Removes from its tree what a run that was killed made there to mount on.
-fn remove_left_over(made: &Made, own: &Tree) {
-    let other;
-    let tree = if made.tree == own.path() {
-        own
-    } else {
-        match Tree::open(&made.tree, false) {
-            Ok(tree) => {
-                other = tree;
-                &other
-            }
-            Err(_) => return,
-        }
-    };
-    for path in made.paths.iter().rev() {
-        tree.remove_mount_point(path);
     }
 }
 

@@ -3,7 +3,6 @@
 mod common;
 
 use common::{Netd, SOON, host, rspawn, wait_for_line};
-use netns_fixtures::wait_until;
 use registry::protocol::{
     FromSupervisor, Network, Refusal, RefusalReason, Registered, ToSupervisor,
 };
@@ -145,35 +144,4 @@ fn a_dead_link_of_ours_is_taken_over_and_a_foreign_one_is_not() {
         "{foreign}"
     );
     assert!(host.sh("ip link show ve-web").success());
-}
-
-#[test]
-fn what_was_made_in_the_tree_goes_also_after_a_crash() {
-    let host = host();
-    let tree = host.busybox_tree();
-    let list = || {
-        host.run(&format!(
-            "cd {} && find . -maxdepth 2 | sort",
-            tree.display()
-        ))
-    };
-    let before = list();
-    let options = [
-        "--tmpfs=/srv/data",
-        "-a",
-        "/bin/sh",
-        "-c",
-        "echo up; sleep 100",
-    ];
-    let mut web = rspawn(&host, &tree, &options).spawn("web");
-    wait_for_line(&web, "up");
-    assert_ne!(list(), before);
-    web.signal(libc::SIGKILL);
-    web.wait(SOON);
-    let empty = || host.processes_in("web.service").is_empty();
-    assert!(wait_until(SOON, empty));
-    rspawn(&host, &tree, &["/bin/true"])
-        .output()
-        .expect_success();
-    assert_eq!(list(), before);
 }

@@ -23,22 +23,23 @@ pub enum Kind {
 pub struct Targets<'a> {
     root: OwnedFd,
     device: u64,
-    made: &'a dyn Fn(&Path),
+    making: &'a dyn Fn(&Path) -> io::Result<()>,
 }
 
 impl<'a> Targets<'a> {
-    /// Takes the root directory of this process. `made` is told of what was made in
-    /// the tree itself, by its path below the tree, without symbolic links.
+    /// Takes the root directory of this process. `making` is told of what is about
+    /// to be made in the tree itself, by its path below the tree, without symbolic
+    /// links.
     ///
     /// # Errors
     /// The root cannot be opened.
-    pub fn new(made: &'a dyn Fn(&Path)) -> io::Result<Self> {
+    pub fn new(making: &'a dyn Fn(&Path) -> io::Result<()>) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = openat(CWD, "/", flags, Mode::empty())?;
         Ok(Self {
             device: fstat(&root)?.st_dev,
             root,
-            made,
+            making,
         })
     }
 
@@ -72,12 +73,12 @@ impl<'a> Targets<'a> {
             let last = number + 1 == names.len();
             parent = match open_in(self.root(), &at, OFlags::PATH) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    self.tell(&parent, Path::new(name))?;
                     if last && kind == Kind::File {
                         make_file(&parent, Path::new(name))?;
                     } else {
                         mkdirat(&parent, *name, Mode::from_raw_mode(0o755))?;
                     }
-                    self.tell(&parent, Path::new(name))?;
                     open_in(self.root(), &at, OFlags::PATH)?
                 }
                 other => other?,
@@ -114,8 +115,7 @@ impl<'a> Targets<'a> {
                 .unwrap_or(Path::new(&link))
                 .join(name)
         };
-        (self.made)(&path);
-        Ok(())
+        (self.making)(&path)
     }
 }
 
