@@ -19,7 +19,7 @@ use rustix::thread::{
 
 use crate::bind::Tmpfs;
 use crate::channel::Channel;
-use crate::config::{Config, Start};
+use crate::config::{Config, NetworkMode, Start};
 use crate::error::{Doing, StepError, one_line};
 use crate::limits;
 use crate::mount_points::MountPoints;
@@ -164,11 +164,11 @@ fn mount_all(plan: &Plan<'_>, targets: &Targets<'_>) -> Result<RunHost, StepErro
     let run_host = run_host::mount(targets, plan.facts)?;
     api::sys(targets, private)?;
     api::restrict_proc(targets, private)?;
-    for bind in plan.binds {
-        targets.attach(&bind.mount, &bind.target, bind.kind)?;
-    }
-    for tmpfs in &plan.config.tmpfs {
-        mount_tmpfs(targets, tmpfs)?;
+    for mount in asked_for(plan) {
+        match mount {
+            Asked::Bind(bind) => targets.attach(&bind.mount, &bind.target, bind.kind)?,
+            Asked::Tmpfs(tmpfs) => mount_tmpfs(targets, tmpfs)?,
+        }
     }
     // SAFETY: no memory or descriptor table is unshared, and there is one thread.
     #[allow(unsafe_code)]
@@ -176,6 +176,34 @@ fn mount_all(plan: &Plan<'_>, targets: &Targets<'_>) -> Result<RunHost, StepErro
         .doing(|| "enter a cgroup namespace".into())?;
     api::cgroup(targets)?;
     Ok(run_host)
+}
+
+/// A mount that the user asked for.
+enum Asked<'a> {
+    Bind(&'a BindMount),
+    Tmpfs(&'a Tmpfs),
+}
+
+impl Asked<'_> {
+    fn target(&self) -> &Path {
+        match self {
+            Self::Bind(bind) => Path::new(&bind.target),
+            Self::Tmpfs(tmpfs) => &tmpfs.target,
+        }
+    }
+}
+
+/// What the user asked for, in the order of its mounting: nothing covers what is
+/// mounted below it.
+fn asked_for<'a>(plan: &'a Plan<'_>) -> Vec<Asked<'a>> {
+    let mut asked: Vec<Asked<'_>> = plan
+        .binds
+        .iter()
+        .map(Asked::Bind)
+        .chain(plan.config.tmpfs.iter().map(Asked::Tmpfs))
+        .collect();
+    asked.sort_by(|one, other| one.target().cmp(other.target()));
+    asked
 }
 
 fn wait_for_network(
@@ -188,7 +216,8 @@ fn wait_for_network(
         .wait_for_network()
         .and_then(|ready| ready.ok_or(io::ErrorKind::UnexpectedEof.into()))
         .doing(|| "wait for the network".into())?;
-    if plan.config.links_to_host() {
+    // On a bridge it is others that give the address, and take it back.
+    if plan.config.network == NetworkMode::Veth {
         tell_networkd(targets)?;
     }
     let from = match &plan.resolv_conf {
@@ -204,11 +233,10 @@ fn wait_for_network(
 
 fn lacks_mount_point(plan: &Plan<'_>) -> bool {
     const BELOW_OWN: [&str; 5] = ["/proc", "/sys", "/dev", "/run", "/tmp"];
-    let asked = plan
-        .binds
+    let asked = asked_for(plan);
+    let asked = asked
         .iter()
-        .map(|bind| Path::new(&bind.target))
-        .chain(plan.config.tmpfs.iter().map(|tmpfs| tmpfs.target.as_path()))
+        .map(Asked::target)
         .filter(|path| !BELOW_OWN.iter().any(|own| path.starts_with(own)));
     let mut paths: Vec<&Path> = BELOW_OWN.iter().map(Path::new).chain(asked).collect();
     if plan.config.resolv_conf {

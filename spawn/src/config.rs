@@ -146,6 +146,9 @@ pub enum ConfigError {
     /// A NUL byte.
     #[error("an argument has a NUL byte in it")]
     Nul,
+    /// Two mounts at one place.
+    #[error("two mounts are asked for at {0}: give one of --bind=, --bind-ro= and --tmpfs= for it")]
+    SameTarget(PathBuf),
     /// Two options that contradict.
     #[error("{0} and {1} contradict each other: give one of them")]
     Contradiction(&'static str, &'static str),
@@ -177,6 +180,8 @@ impl Config {
             return Err(ConfigError::Hostname(hostname));
         }
         let network = network(&cli)?;
+        let binds = binds(cli.bind.clone(), cli.bind_ro.clone());
+        each_its_own_place(&binds, &cli.tmpfs)?;
         let start = match (cli.boot, cli.as_pid2) {
             (true, _) => Start::Boot,
             (false, true) => Start::ProgramUnderInit,
@@ -202,7 +207,7 @@ impl Config {
             user: cli.user,
             network,
             no_new_privileges: cli.no_new_privileges,
-            binds: binds(cli.bind, cli.bind_ro),
+            binds,
             tmpfs: cli.tmpfs,
             quiet: cli.quiet,
             resolv_conf: cli.resolv_conf == ResolvConfArg::Auto,
@@ -213,12 +218,6 @@ impl Config {
     #[must_use]
     pub fn private_network(&self) -> bool {
         self.network != NetworkMode::Host
-    }
-
-    /// Whether the container has a link to the host or one of its bridges.
-    #[must_use]
-    pub fn links_to_host(&self) -> bool {
-        matches!(self.network, NetworkMode::Veth | NetworkMode::Bridge(_))
     }
 }
 
@@ -366,6 +365,23 @@ fn binds(writable: Vec<Bind>, read_only: Vec<Bind>) -> Vec<Bind> {
     writable.into_iter().chain(read_only).collect()
 }
 
+fn each_its_own_place(binds: &[Bind], tmpfs: &[Tmpfs]) -> Result<(), ConfigError> {
+    let mut targets: Vec<&PathBuf> = binds
+        .iter()
+        .map(|bind| &bind.target)
+        .chain(tmpfs.iter().map(|tmpfs| &tmpfs.target))
+        .collect();
+    targets.sort();
+    match targets
+        .iter()
+        .zip(targets.iter().skip(1))
+        .find(|(one, next)| one == next)
+    {
+        Some((twice, _)) => Err(ConfigError::SameTarget((*twice).clone())),
+        None => Ok(()),
+    }
+}
+
 fn c_string(text: OsString) -> Result<CString, ConfigError> {
     CString::new(text.into_vec()).map_err(|_| ConfigError::Nul)
 }
@@ -425,6 +441,8 @@ mod tests {
             "-D /x -E RSPAWN_NO_SUCH_VARIABLE",
             "-D /x --uuid=00000000000000000000000000000000",
             "-D /x --hostname=a_b",
+            "-D /x --bind=/a:/c --bind-ro=/b:/c",
+            "-D /x --bind=/a:/c/d --tmpfs=/c//d/",
         ] {
             assert!(config(line).is_err(), "{line}");
         }
