@@ -467,10 +467,12 @@ fn clone_payload(
 /// A networkd that was not told would give the link addresses of its own for a while:
 /// no reason not to start.
 fn announce(link: &IfName) -> Option<KeepOff> {
-    KeepOff::announce(link).unwrap_or_else(|error| {
+    let warn = |error: io::Error| {
         eprintln!("rspawn: systemd-networkd may change {link} ({error})");
-        None
-    })
+    };
+    let announced = KeepOff::announce(link).map_err(warn).ok().flatten()?;
+    announced.reload().map_err(warn).ok();
+    Some(announced)
 }
 
 /// Without the rule a container that is root could make the host's disks for itself;

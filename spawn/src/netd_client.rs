@@ -19,6 +19,10 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connec
 /// each time.
 const RETRY_FIRST: Duration = Duration::from_millis(20);
 const RETRY_LAST: Duration = Duration::from_secs(5);
+/// The pause after netd has not taken the container, or was gone again at once; doubled
+/// each time.
+const SETBACK_FIRST: Duration = Duration::from_secs(1);
+const SETBACK_LAST: Duration = Duration::from_secs(300);
 /// The pause from which on netd's socket is watched for.
 const WATCH_FROM: Duration = Duration::from_millis(640);
 
@@ -173,6 +177,21 @@ impl Default for Watch {
 }
 
 impl Watch {
+    /// A watch after so many tries that netd ended one way or another: the pause before
+    /// the next one grows with them.
+    #[must_use]
+    pub fn after(setbacks: u32) -> Self {
+        let pause = match setbacks.checked_sub(1) {
+            None => return Self::default(),
+            Some(doublings) => SETBACK_FIRST.saturating_mul(1 << doublings.min(16)),
+        };
+        let pause = pause.min(SETBACK_LAST);
+        Self {
+            inotify: None,
+            retry: Some((Instant::now() + pause, RETRY_FIRST)),
+        }
+    }
+
     /// What says that there is news, once there is a watch.
     #[must_use]
     pub fn news(&self) -> Option<BorrowedFd<'_>> {
@@ -229,4 +248,23 @@ fn watch_runtime_dir() -> io::Result<OwnedFd> {
     let events = inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
     inotify::add_watch(&inotify, RUNTIME_DIR, events)?;
     Ok(inotify)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_after_setbacks_is_bounded() {
+        let pause = |setbacks| {
+            let due = Watch::after(setbacks).due().unwrap();
+            due.saturating_duration_since(Instant::now()).as_secs_f64()
+        };
+        assert!(pause(0) < 0.1);
+        assert!((0.9..=1.0).contains(&pause(1)));
+        assert!((3.9..=4.0).contains(&pause(3)));
+        for many in [12, 40, u32::MAX] {
+            assert!((299.0..=300.0).contains(&pause(many)));
+        }
+    }
 }

@@ -7,12 +7,17 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use registry::IfName;
 use registry::networkd::keep_off_file;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{StatVfsMountFlags, statvfs};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+/// How long a start waits for networkd.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(1);
 /// Where networkd keeps its state while it runs.
 const STATE: &str = "/run/systemd/netif";
 
@@ -25,7 +30,7 @@ impl KeepOff {
     /// where networkd does not run, or goes by udev.
     ///
     /// # Errors
-    /// The file cannot be written, or networkd does not take it.
+    /// The file cannot be written.
     pub fn announce(link: &IfName) -> io::Result<Option<Self>> {
         if !Path::new(STATE).is_dir() || !is_without_udev() {
             return Ok(None);
@@ -35,17 +40,45 @@ impl KeepOff {
             fs::create_dir_all(directory)?;
         }
         fs::write(&path, text(link))?;
-        let announced = Self(path);
-        let reloaded = Command::new("networkctl")
+        Ok(Some(Self(path)))
+    }
+
+    /// Has networkd read the file.
+    ///
+    /// # Errors
+    /// networkd does not take it, or not in time.
+    pub fn reload(&self) -> io::Result<()> {
+        let mut reload = Command::new("networkctl")
             .arg("reload")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            .status()?;
-        if !reloaded.success() {
-            return Err(io::Error::other("`networkctl reload` failed"));
+            .spawn()?;
+        if !ends_in_time(&reload)? {
+            reload.kill()?;
+            reload.wait()?;
+            return Err(io::Error::other("`networkctl reload` takes too long"));
         }
-        Ok(Some(announced))
+        if reload.wait()?.success() {
+            Ok(())
+        } else {
+            Err(io::Error::other("`networkctl reload` failed"))
+        }
+    }
+}
+
+fn ends_in_time(child: &Child) -> io::Result<bool> {
+    let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+    let deadline = Instant::now() + RELOAD_TIMEOUT;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(left).ok();
+        let mut waited = [PollFd::new(&pidfd, PollFlags::IN)];
+        match poll(&mut waited, timeout.as_ref()) {
+            Ok(ended) => return Ok(ended > 0),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 

@@ -20,6 +20,9 @@ use crate::sys::signalfd::SignalFd;
 /// `^D`: what a terminal's line discipline takes for the end of the input.
 const END_OF_INPUT: u8 = 4;
 
+/// How many of the payload's notifications are read before anything else is looked at.
+const NOTIFICATIONS_A_TURN: u32 = 64;
+
 /// The signals that the supervisor takes.
 pub const SIGNALS: [i32; 5] = [
     libc::SIGTERM,
@@ -58,6 +61,8 @@ struct Supervisor<'a, 'b> {
     container: &'a mut Container<'b>,
     signals: &'a SignalFd,
     watch: Option<Watch>,
+    /// How often netd was there and did not take the container, since it last did.
+    setbacks: u32,
     pumps: Vec<Pump>,
     keyboard: Option<usize>,
     escape: EscapeWatch,
@@ -86,6 +91,7 @@ pub fn supervise(
         container,
         signals,
         watch: None,
+        setbacks: 0,
         pumps,
         keyboard: None,
         escape: EscapeWatch::default(),
@@ -137,8 +143,16 @@ impl Supervisor<'_, '_> {
 
     fn expect_netd(&mut self) {
         if self.container.netd.is_none() {
-            self.watch = Some(Watch::default());
+            self.watch = Some(Watch::after(self.setbacks));
         }
+    }
+
+    /// The connection to netd has come to nothing: there is another try, later each
+    /// time.
+    fn set_back(&mut self) {
+        self.container.netd = None;
+        self.expect_netd();
+        self.setbacks = self.setbacks.saturating_add(1);
     }
 
     /// Waits for something and does what it asks for; true if the payload ended.
@@ -251,18 +265,18 @@ impl Supervisor<'_, '_> {
         match event {
             None => {}
             Some(Event::Registered(registered)) => {
+                self.setbacks = 0;
                 if let Err(error) = self.container.take_answer(registered.host0.as_ref()) {
                     eprint!("rspawn: {}\r\n", one_line(&error));
                 }
             }
             Some(Event::Refused(refusal)) => {
                 eprint!("rspawn: netd refuses {name}: {}\r\n", refusal.message);
-                self.container.netd = None;
+                self.setbacks = self.setbacks.max(1);
+                self.set_back();
             }
-            Some(Event::Gone) => {
-                self.container.netd = None;
-                self.expect_netd();
-            }
+            // At first it is tried again at once: netd may just be restarting.
+            Some(Event::Gone) => self.set_back(),
         }
     }
 
@@ -275,6 +289,8 @@ impl Supervisor<'_, '_> {
             Err(error) => {
                 let name = &self.config.name;
                 eprint!("rspawn: cannot register {name} with netd: {error}\r\n");
+                self.setbacks = self.setbacks.max(1);
+                self.set_back();
             }
         }
     }
@@ -284,7 +300,12 @@ impl Supervisor<'_, '_> {
     fn take_notifications(&mut self) {
         let mut buffer = [0; 4096];
         if let Some(notify) = &self.container.notify {
-            while rustix::io::read(notify, &mut buffer).is_ok() {}
+            // The payload may say things faster than they are read.
+            for _ in 0..NOTIFICATIONS_A_TURN {
+                if rustix::io::read(notify, &mut buffer).is_err() {
+                    break;
+                }
+            }
         }
     }
 

@@ -56,3 +56,14 @@ fn a_running_containers_link_is_not_taken() {
             .expect_success();
     }
 }
+
+#[test]
+fn a_networkctl_that_hangs_delays_a_start_by_a_second_only() {
+    let host = host();
+    host.write_program("/usr/bin/networkctl", "#!/bin/sh\nexec sleep 1000\n");
+    host.run("mkdir -p /run/systemd/netif; mount -o remount,bind,ro /sys");
+    let output = start(&host, "web", &["/bin/true"]).output();
+    assert_eq!(output.code(), Some(0), "{output}");
+    let told = "systemd-networkd may change ve-web (`networkctl reload` takes too long)";
+    assert!(output.stderr.contains(told), "{output}");
+}

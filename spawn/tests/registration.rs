@@ -145,3 +145,31 @@ fn a_dead_link_of_ours_is_taken_over_and_a_foreign_one_is_not() {
     );
     assert!(host.sh("ip link show ve-web").success());
 }
+
+#[test]
+fn a_refusal_while_it_runs_is_not_the_last_word() {
+    let host = host();
+    let tree = host.busybox_tree();
+    let script = "echo up; sleep 100";
+    let mut web = rspawn(&host, &tree, &["-n", "-a", "/bin/sh", "-c", script]).spawn("web");
+    wait_for_line(&web, "up");
+    let netd = Netd::new(&host);
+    let supervisor = netd.accept();
+    let (first, _) = supervisor.hear_registration();
+    supervisor.say(&ToSupervisor::Refused(Refusal {
+        reason: RefusalReason::NameInUse,
+        message: "web is taken".into(),
+    }));
+    let again = netd.accept();
+    let (second, _) = again.hear_registration();
+    assert_eq!(first, second);
+    again.say(&ToSupervisor::Registered(Registered::default()));
+    assert!(web.stderr().contains("refuses web: web is taken"));
+    // One that does not even listen to the registration.
+    drop(again);
+    drop(netd.accept());
+    let (third, _) = netd.accept().hear_registration();
+    assert_eq!(first, third);
+    web.signal(libc::SIGTERM);
+    web.wait(SOON);
+}
