@@ -11,6 +11,7 @@ use tokio::io::unix::AsyncFd;
 pub trait Descriptor: AsRawFd {}
 
 impl Descriptor for OwnedFd {}
+impl Descriptor for std::sync::Arc<OwnedFd> {}
 impl Descriptor for Socket {}
 
 /// Has tokio watch a descriptor. Must be called within a runtime.

@@ -10,6 +10,7 @@ use netd::daemon::{Daemon, Places};
 use netd::sysctl::UndoRecord;
 use netd::{bus, log, nft};
 use rustix::fs::FlockOperation;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 
@@ -52,6 +53,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.undo {
         return undo(&places);
     }
+    raise_open_files();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -74,7 +76,7 @@ async fn serve(places: Places) -> anyhow::Result<()> {
             _ = interrupt.recv() => {}
         }
     };
-    daemon.run(stop).await;
+    daemon.run(stop).await?;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("stopping: what runs keeps its network");
     Ok(())
@@ -89,6 +91,18 @@ fn undo(places: &Places) -> anyhow::Result<()> {
         .context("cannot give kernel parameters their former values")?;
     tracing::debug!(?undone, "kernel parameters");
     Ok(())
+}
+
+/// Has as many open files as the system lets netd have: each container takes a few.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!("no more than {:?} open files: {error}", limit.current);
+    }
 }
 
 /// Sees to it that there is one netd.

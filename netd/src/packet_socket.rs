@@ -42,8 +42,11 @@ pub enum Received {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The kernel gave no packet socket.
-    #[error("cannot open a packet socket: CAP_NET_RAW is needed")]
+    #[error("cannot open a packet socket")]
     Socket(#[source] io::Error),
+    /// The process may not have packet sockets.
+    #[error("cannot open a packet socket: CAP_NET_RAW is needed")]
+    NotAllowed(#[source] io::Error),
     /// An option could not be set.
     #[error("cannot set {option} on a packet socket")]
     Option {
@@ -77,7 +80,10 @@ impl DhcpSocket {
     /// # Panics
     /// Outside a tokio runtime with I/O.
     pub fn open(ifindex: u32) -> Result<Self, OpenError> {
-        let socket = sys::open().map_err(OpenError::Socket)?;
+        let socket = sys::open().map_err(|error| match error.kind() {
+            io::ErrorKind::PermissionDenied => OpenError::NotAllowed(error),
+            _ => OpenError::Socket(error),
+        })?;
         let option = |option| move |source| OpenError::Option { option, source };
         sys::limit_receive_buffer(&socket).map_err(option("SO_RCVBUF"))?;
         sys::attach_filter(&socket, &filter::DHCP_REQUESTS).map_err(option("SO_ATTACH_FILTER"))?;

@@ -30,12 +30,21 @@ use tokio::time::timeout;
 const CONNECTIONS_MAX: usize = 8192;
 /// How many connections may wait to be taken.
 const BACKLOG: i32 = 1024;
+/// How long to wait after something that may pass: no descriptors, no memory.
+const PAUSE: Duration = Duration::from_millis(100);
 /// How long a new connection may stay silent.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// One connection of a supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(u64);
+
+#[cfg(test)]
+impl From<u64> for ConnectionId {
+    fn from(number: u64) -> Self {
+        Self(number)
+    }
+}
 
 /// What comes from supervisors.
 #[derive(Debug)]
@@ -124,7 +133,7 @@ pub async fn accept_all(listener: AsyncFd<OwnedFd>, events: mpsc::Sender<Supervi
             Err(error) => {
                 // Out of descriptors, most likely: what holds them must end first.
                 tracing::warn!("cannot take a supervisor's connection: {error}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                tokio::time::sleep(PAUSE).await;
                 continue;
             }
         };
@@ -164,9 +173,15 @@ async fn serve(id: ConnectionId, socket: OwnedFd, events: &mpsc::Sender<Supervis
                 return;
             }
         }
-        Err(refusal) => {
+        Err(Rejected::Refused(refusal)) => {
             tracing::warn!("registration refused: {}", refusal.message);
             reply(&socket, &ToSupervisor::Refused(refusal)).await;
+            return;
+        }
+        Err(Rejected::ForNow(error)) => {
+            // Refused, its supervisor would not come again; one whose connection ends does.
+            tracing::warn!("a registration cannot be checked now: {error}");
+            tokio::time::sleep(PAUSE).await;
             return;
         }
     }
@@ -243,6 +258,30 @@ async fn reply(socket: &AsyncFd<OwnedFd>, answer: &ToSupervisor) {
     }
 }
 
+/// Why a registration is not taken.
+enum Rejected {
+    /// It is wrong.
+    Refused(Refusal),
+    /// netd lacks something that it may have later: descriptors, memory.
+    ForNow(io::Error),
+}
+
+impl From<Refusal> for Rejected {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl Rejected {
+    /// Tells what the end of a process does to a check from what it may also be.
+    fn unless_gone(error: io::Error, gone: Refusal) -> Self {
+        match error.raw_os_error() {
+            Some(libc::ESRCH | libc::ENOENT | libc::EINVAL) => Self::Refused(gone),
+            _ => Self::ForNow(error),
+        }
+    }
+}
+
 fn refusal(reason: RefusalReason, message: impl Into<String>) -> Refusal {
     Refusal {
         reason,
@@ -257,33 +296,33 @@ fn register(
     socket: &AsyncFd<OwnedFd>,
     (bytes, descriptors): (Vec<u8>, Vec<OwnedFd>),
     answer: mpsc::Sender<ToSupervisor>,
-) -> Result<Registering, Refusal> {
+) -> Result<Registering, Rejected> {
     let bad = |message: &str| refusal(RefusalReason::BadRequest, message);
     let (supervisor, supervisor_pidfd) = caller(socket)?;
     let message =
         decode(&bytes).map_err(|error| refusal(RefusalReason::BadRequest, error.to_string()))?;
     let FromSupervisor::Register(registration) = message else {
-        return Err(bad("the first message has to register a container"));
+        return Err(bad("the first message has to register a container").into());
     };
     let mut descriptors = descriptors.into_iter();
     let leader_pidfd = descriptors
         .next()
         .ok_or_else(|| bad("the leader's pidfd is missing"))?;
     let pid = pid_of(&leader_pidfd)
+        .map_err(Rejected::ForNow)?
         .ok_or_else(|| bad("the first descriptor is not the pidfd of a process that runs"))?;
     if pid == 1 || pid == std::process::id() {
-        return Err(bad("the leader has to be the container's first process"));
+        return Err(bad("the leader has to be the container's first process").into());
     }
-    let leader = LeaderId::of(pid, &leader_pidfd).map_err(|_| bad("the leader has ended"))?;
+    let leader = LeaderId::of(pid, &leader_pidfd)
+        .map_err(|error| Rejected::unless_gone(error, bad("the leader has ended")))?;
     let own_network = !matches!(registration.network, Network::Host);
     let netlink = descriptors.next();
     if own_network && !netlink.as_ref().is_some_and(is_netlink) {
-        return Err(bad(
-            "a netlink socket of the container's network namespace is missing",
-        ));
+        return Err(bad("a netlink socket of the container's network namespace is missing").into());
     }
     if !registration.cgroup.is_empty() && !is_cgroup(&registration.cgroup) {
-        return Err(bad("the cgroup is not an absolute path"));
+        return Err(bad("the cgroup is not an absolute path").into());
     }
     Ok(Registering {
         connection,
@@ -297,20 +336,20 @@ fn register(
     })
 }
 
-fn caller(socket: &AsyncFd<OwnedFd>) -> Result<(LeaderId, OwnedFd), Refusal> {
+fn caller(socket: &AsyncFd<OwnedFd>) -> Result<(LeaderId, OwnedFd), Rejected> {
     let not_allowed = |message: &str| refusal(RefusalReason::NotAllowed, message);
     let credentials = sockopt::socket_peercred(socket.as_fd())
         .map_err(|_| not_allowed("the caller has no credentials"))?;
     if !credentials.uid.is_root() {
-        return Err(not_allowed("only root may register containers"));
+        return Err(not_allowed("only root may register containers").into());
     }
-    let gone = |_| not_allowed("the caller has ended");
+    let gone = |error| Rejected::unless_gone(error, not_allowed("the caller has ended"));
     let pid = credentials.pid.as_raw_nonzero();
-    let pidfd = Pid::from_raw(pid.get())
-        .ok_or_else(|| not_allowed("the caller is in another PID namespace"))
-        .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).map_err(|e| gone(e.into())))?;
-    let pid = u32::try_from(pid.get()).unwrap_or_default();
-    let id = LeaderId::of(pid, &pidfd).map_err(gone)?;
+    let outside = || not_allowed("the caller is in another PID namespace");
+    let number = u32::try_from(pid.get()).map_err(|_| outside())?;
+    let pid = Pid::from_raw(pid.get()).ok_or_else(outside)?;
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| gone(error.into()))?;
+    let id = LeaderId::of(number, &pidfd).map_err(gone)?;
     Ok((id, pidfd))
 }
 

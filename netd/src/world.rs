@@ -28,6 +28,8 @@ pub enum Touched {
     Uplinks,
     /// The prefixes that are taken.
     Prefixes,
+    /// Whether this is an address of the host's.
+    HostAddress(IpAddr),
 }
 
 impl World {
@@ -45,14 +47,25 @@ impl World {
         }
     }
 
-    /// Takes over the routes anew.
-    pub fn reset_routes(&mut self, routes: Vec<Route>) {
-        for route in std::mem::take(&mut self.routes) {
-            self.release_route(&route);
+    /// Takes over the routes anew, and says what that may have an effect on.
+    pub fn reset_routes(&mut self, routes: Vec<Route>) -> Vec<Touched> {
+        let before = std::mem::take(&mut self.routes);
+        for route in &before {
+            self.release_route(route);
         }
         for route in routes {
             self.apply(Event::Route(route));
         }
+        let changed = before.symmetric_difference(&self.routes);
+        let mut touched: Vec<Touched> = changed
+            .map(|route| match route.is_default() {
+                true => Touched::Uplinks,
+                false => Touched::Prefixes,
+            })
+            .collect();
+        touched.sort_by_key(|touched| matches!(touched, Touched::Prefixes));
+        touched.dedup();
+        touched
     }
 
     /// Takes over a change and says what it may have an effect on.
@@ -139,15 +152,18 @@ impl World {
 
     fn remove_link(&mut self, index: u32) -> Vec<Touched> {
         self.links.remove(&index);
+        let mut touched = vec![Touched::Link(index), Touched::Uplinks];
         for address in self.addresses.remove(&index).unwrap_or_default() {
             self.taken.remove(address.address, &index);
+            touched.push(Touched::HostAddress(address.address.ip()));
         }
         self.drop_routes_of(index);
-        vec![Touched::Link(index), Touched::Uplinks]
+        touched
     }
 
     fn put_address(&mut self, address: LinkAddress) -> Vec<Touched> {
         let index = address.index;
+        let ip = address.address.ip();
         let of_link = self.addresses.entry(index).or_default();
         match of_link
             .iter_mut()
@@ -160,7 +176,11 @@ impl World {
                 of_link.push(address);
             }
         }
-        vec![Touched::Link(index), Touched::Prefixes]
+        vec![
+            Touched::Link(index),
+            Touched::Prefixes,
+            Touched::HostAddress(ip),
+        ]
     }
 
     fn remove_address(&mut self, address: &LinkAddress) -> Vec<Touched> {
@@ -178,7 +198,10 @@ impl World {
             self.addresses.remove(&address.index);
         }
         self.taken.remove(gone.address, &gone.index);
-        vec![Touched::Link(gone.index)]
+        vec![
+            Touched::Link(gone.index),
+            Touched::HostAddress(gone.address.ip()),
+        ]
     }
 
     fn put_route(&mut self, route: Route) -> Vec<Touched> {
@@ -309,6 +332,36 @@ pub(crate) mod tests {
             assert!(!world.apply(event.clone()).is_empty());
             assert!(world.apply(event).is_empty());
         }
+    }
+
+    #[test]
+    fn routes_that_are_read_anew_say_what_they_change() {
+        let mut world = World::default();
+        world.apply(Event::Link(link(3, "eth0", 0)));
+        world.apply(Event::Route(route(3, "0.0.0.0/0")));
+        world.apply(Event::Route(route(3, "10.0.0.0/8")));
+        let same = vec![route(3, "10.0.0.0/8"), route(3, "0.0.0.0/0")];
+        assert_eq!(world.reset_routes(same), []);
+        assert_eq!(
+            world.reset_routes(vec![route(3, "10.0.0.0/8")]),
+            [Touched::Uplinks]
+        );
+        assert_eq!(world.uplinks(7).count(), 0);
+        assert_eq!(world.reset_routes(Vec::new()), [Touched::Prefixes]);
+        assert!(world.clash("10.1.2.0/28".parse().unwrap(), 7).is_none());
+    }
+
+    #[test]
+    fn a_link_that_goes_says_which_addresses_go_with_it() {
+        let mut world = World::default();
+        world.apply(Event::Link(link(3, "eth0", 0)));
+        let ip = Touched::HostAddress("10.1.2.3".parse().unwrap());
+        assert!(
+            world
+                .apply(Event::Address(address(3, "10.1.2.3/24")))
+                .contains(&ip)
+        );
+        assert!(world.apply(Event::LinkGone(3)).contains(&ip));
     }
 
     #[test]

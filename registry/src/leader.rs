@@ -36,24 +36,52 @@ impl LeaderId {
         })
     }
 
-    /// Opens the process again, if it still is the same.
-    #[must_use]
-    pub fn reopen(&self) -> Option<OwnedFd> {
-        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw)?;
-        let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
-        (Self::of(self.pid, &pidfd).ok()? == *self).then_some(pidfd)
+    /// Opens the process again if it still is the same; `None` if it is gone.
+    ///
+    /// # Errors
+    /// It cannot be told whether it is gone, because descriptors or memory have run
+    /// out: it may well run.
+    pub fn reopen(&self) -> io::Result<Option<OwnedFd>> {
+        let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else {
+            return Ok(None);
+        };
+        let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => pidfd,
+            Err(error) => return none_if_gone(error.into()),
+        };
+        match Self::of(self.pid, &pidfd) {
+            Ok(found) => Ok((found == *self).then_some(pidfd)),
+            Err(error) => none_if_gone(error),
+        }
     }
 }
 
-/// The process that a pidfd stands for, by /proc/self/fdinfo; `None` if it is gone
-/// or outside this PID namespace.
-#[must_use]
-pub fn pid_of(pidfd: impl AsFd) -> Option<u32> {
+/// What an error says of a process: that there is none of this id, or nothing.
+fn none_if_gone(error: io::Error) -> io::Result<Option<OwnedFd>> {
+    match error
+        .raw_os_error()
+        .map(rustix::io::Errno::from_raw_os_error)
+    {
+        // INVAL: the id is that of a thread by now (pidfd_open(2)).
+        Some(rustix::io::Errno::SRCH | rustix::io::Errno::NOENT | rustix::io::Errno::INVAL) => {
+            Ok(None)
+        }
+        _ => Err(error),
+    }
+}
+
+/// The process that a pidfd stands for, by /proc/self/fdinfo; `None` if it is gone,
+/// outside this PID namespace, or the descriptor no pidfd.
+///
+/// # Errors
+/// It cannot be looked at, because descriptors or memory have run out.
+pub fn pid_of(pidfd: impl AsFd) -> io::Result<Option<u32>> {
     use std::os::fd::AsRawFd;
     let fd = pidfd.as_fd().as_raw_fd();
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
-    let line = info.lines().find_map(|line| line.strip_prefix("Pid:"))?;
-    line.trim().parse::<u32>().ok().filter(|pid| *pid != 0)
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}"))?;
+    let line = info.lines().find_map(|line| line.strip_prefix("Pid:"));
+    let pid = line.and_then(|line| line.trim().parse::<u32>().ok());
+    Ok(pid.filter(|pid| *pid != 0))
 }
 
 /// The id of this boot of the host, 32 hexadecimal digits.
@@ -94,20 +122,41 @@ mod tests {
         let pid = Pid::from_raw(child.id() as i32).unwrap();
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).unwrap();
         let id = LeaderId::of(child.id(), &pidfd).unwrap();
-        assert_eq!(pid_of(&pidfd), Some(child.id()));
-        assert!(id.reopen().is_some());
+        assert_eq!(pid_of(&pidfd).unwrap(), Some(child.id()));
+        assert!(id.reopen().unwrap().is_some());
         assert!(
             LeaderId {
                 start_time: id.start_time + 1,
                 ..id.clone()
             }
             .reopen()
+            .unwrap()
             .is_none()
         );
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(id.reopen().is_none());
-        assert_eq!(pid_of(&pidfd), None);
+        assert!(id.reopen().unwrap().is_none());
+        assert_eq!(pid_of(&pidfd).unwrap(), None);
+    }
+
+    #[test]
+    fn a_process_that_cannot_be_opened_is_not_taken_for_gone() {
+        let own = Pid::from_raw(std::process::id() as i32).unwrap();
+        let pidfd = pidfd_open(own, PidfdFlags::empty()).unwrap();
+        let id = LeaderId::of(std::process::id(), &pidfd).unwrap();
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        let none = rustix::process::Rlimit {
+            current: Some(0),
+            ..limit
+        };
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, none).unwrap();
+        let answer = id.reopen();
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
+        assert_eq!(
+            answer.unwrap_err().raw_os_error(),
+            Some(rustix::io::Errno::MFILE.raw_os_error())
+        );
+        assert!(id.reopen().unwrap().is_some());
     }
 
     #[test]

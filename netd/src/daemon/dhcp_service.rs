@@ -43,15 +43,21 @@ impl DhcpService {
 }
 
 impl Daemon {
-    pub(super) fn start_dhcp(&mut self, link: &Link, machine: &MachineName, subnets: &Subnets) {
+    /// Starts the server of a link that has an IPv4 subnet. Whether all is well.
+    pub(super) fn start_dhcp(
+        &mut self,
+        link: &Link,
+        machine: &MachineName,
+        subnets: &Subnets,
+    ) -> bool {
         let Some(config) = self.dhcp_config(link, machine, subnets) else {
-            return;
+            return true;
         };
         let socket = match DhcpSocket::open(link.index) {
             Ok(socket) => socket,
             Err(error) => {
                 tracing::error!(%machine, "no DHCP on {}: {}", link.name, log::chain(&error));
-                return;
+                return false;
             }
         };
         let (commands, received) = mpsc::channel(4);
@@ -67,6 +73,7 @@ impl Daemon {
         if let Some(own) = self.links.get_mut(&link.index) {
             own.dhcp = Some(DhcpService { commands });
         }
+        true
     }
 
     /// Tells every server what changed of what it hands out.

@@ -1,6 +1,6 @@
 //! Reconciling the links of containers.
 
-use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use registry::protocol::{Host0, Route};
@@ -8,10 +8,14 @@ use registry::{IfName, LINK_GROUP, MachineName};
 
 use super::Daemon;
 use super::dhcp_service::DhcpService;
+use crate::log;
+use crate::machines::Attachment;
 use crate::plan::{self, Action, Role};
 use crate::rtnl::{Link, RtnlError};
 use crate::subnets::{IPV6_PREFIX, Pools, Subnets, VETH_PREFIX};
-use crate::{log, sysctl};
+
+/// A link's clashes with the host are said at most this often.
+const CLASH_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What netd knows of a veth of its own beyond what the kernel tells.
 #[derive(Debug, Default)]
@@ -24,94 +28,113 @@ pub(super) struct OwnLink {
     guarded: bool,
     /// Whether it was seen with all that it is to have, and nothing against it.
     pub confirmed: bool,
-    /// What of the host overlaps its subnets since.
-    pub clash: Option<IpNetwork>,
+    /// What cannot be had on this host.
+    pub done_without: Vec<Action>,
+    /// When it was last said that something of the host overlaps its subnets.
+    clash_told: Option<Instant>,
     /// Its DHCP server.
     pub dhcp: Option<DhcpService>,
+}
+
+impl OwnLink {
+    /// Of subnets, those that this link can have.
+    fn feasible(&self, subnets: &Subnets) -> Subnets {
+        let refused = |is_v4: bool| {
+            let mut host = subnets.host();
+            host.any(|address| {
+                address.is_ipv4() == is_v4
+                    && self.done_without.contains(&Action::AddAddress(address))
+            })
+        };
+        Subnets {
+            v4: subnets.v4.filter(|_| !refused(true)),
+            v6: subnets.v6.filter(|_| !refused(false)),
+        }
+    }
 }
 
 impl Daemon {
     pub(super) async fn reconcile_link(&mut self, index: u32) {
         let role = self.world.link(index).map(plan::role_of);
-        match role {
-            Some(Role::Veth) => {
-                if let Err(error) = self.reconcile_veth(index).await
-                    && !error.is_gone()
-                {
+        if role == Some(Role::Veth) {
+            let again = match self.reconcile_veth(index).await {
+                Ok(again) => again,
+                Err(error) => {
                     tracing::error!("{}", log::chain(&error));
+                    true
                 }
-            }
-            Some(Role::BridgePort) => {
-                self.links.remove(&index);
-                self.follow_bridged(index);
-            }
-            Some(Role::Foreign) | None => {
-                self.links.remove(&index);
-            }
+            };
+            self.note_outcome(index, again);
+            return;
+        }
+        self.links.remove(&index);
+        self.retries.forget(index);
+        if role == Some(Role::BridgePort) {
+            self.follow_bridged(index);
         }
     }
 
-    async fn reconcile_veth(&mut self, index: u32) -> Result<(), RtnlError> {
+    /// Whether something of the link is to be tried again.
+    async fn reconcile_veth(&mut self, index: u32) -> Result<bool, RtnlError> {
         let Some(link) = self.world.link(index).cloned() else {
-            return Ok(());
+            return Ok(false);
+        };
+        let Some(machine) = self.machine_of_link(&link) else {
+            return Ok(false);
         };
         let own = self.links.entry(index).or_default();
-        own.machine = own.machine.or_else(|| plan::machine_of(&link));
-        let Some(machine) = own.machine else {
-            return Ok(());
-        };
+        own.machine = Some(machine);
         let chosen = own.subnets.filter(|_| own.confirmed);
         let subnets = match chosen {
             Some(subnets) => subnets,
             None => self.choose(&machine, index).await?,
         };
         let Some(own) = self.links.get_mut(&index) else {
-            return Ok(());
+            return Ok(false);
         };
+        let subnets = own.feasible(&subnets);
         own.subnets = Some(subnets);
-        let actions = plan::veth(&link, self.world.addresses(index), own.guarded, &subnets);
-        for action in &actions {
-            self.perform(&link, action).await?;
-        }
-        let Some(own) = self.links.get_mut(&index) else {
-            return Ok(());
+        let mut actions = plan::veth(&link, self.world.addresses(index), own.guarded, &subnets);
+        actions.retain(|action| !own.done_without.contains(action));
+        let performed = self.perform_all(&link, &machine, &actions).await;
+        let Some(own) = self.links.get_mut(&index).filter(|_| performed.guarded) else {
+            return Ok(performed.again);
         };
         own.guarded = true;
-        if own.dhcp.is_none() {
-            self.start_dhcp(&link, &machine, &subnets);
-        }
+        let serves = own.dhcp.is_some() || self.start_dhcp(&link, &machine, &subnets);
         // Not before the kernel's word of it: until then a route or address that
         // came first would go unnoticed.
-        let Some(own) = self.links.get_mut(&index) else {
-            return Ok(());
-        };
-        if actions.is_empty() && !own.confirmed {
+        if let Some(own) = self.links.get_mut(&index)
+            && actions.is_empty()
+            && !own.confirmed
+        {
             own.confirmed = true;
             tracing::info!(%machine, link = %link.name, "{}", describe(&subnets));
             self.link_is_ready(&machine, index);
         }
-        Ok(())
+        Ok(performed.again || !serves)
     }
 
-    async fn perform(&self, link: &Link, action: &Action) -> Result<(), RtnlError> {
-        match action {
-            Action::Guard => {
-                if let Err(error) = sysctl::guard_link(&link.name) {
-                    tracing::error!("{}", log::chain(&error));
-                }
-                Ok(())
-            }
-            Action::AddAddress(address) => self.requests.add_address(link.index, *address).await,
-            Action::RemoveAddress(address) => {
-                self.requests.remove_address(link.index, *address).await
-            }
-            Action::SetUp => self.requests.set_up(link.index).await,
-        }
+    /// The machine that a link belongs to: the one that registered with it, or else the
+    /// one that its names say it was made for.
+    fn machine_of_link(&self, link: &Link) -> Option<MachineName> {
+        let known = self.links.get(&link.index).and_then(|own| own.machine);
+        let attached = || {
+            let here = Attachment::Veth(link.index);
+            let mut machines = self.machines.iter();
+            let found = machines.find(|(_, entry)| entry.machine.attachment == here);
+            found.map(|(name, _)| *name)
+        };
+        known.or_else(attached).or_else(|| plan::machine_of(link))
     }
 
     /// Chooses the subnets of a machine's link: those that the link has, those that
     /// the machine keeps, or new ones.
-    async fn choose(&mut self, machine: &MachineName, index: u32) -> Result<Subnets, RtnlError> {
+    pub(super) async fn choose(
+        &mut self,
+        machine: &MachineName,
+        index: u32,
+    ) -> Result<Subnets, RtnlError> {
         let present = self.present(index);
         let kept = self.store.kept(machine);
         let wanted =
@@ -131,7 +154,8 @@ impl Daemon {
             // The kernel does not tell of every route that goes: before a machine
             // has to move, what is in its way is looked at anew.
             let routes = self.monitor.routes().await?;
-            self.world.reset_routes(routes);
+            let touched = self.world.reset_routes(routes);
+            self.take_touched(touched, None);
         }
         let free4 = |subnet: &Ipv4Network| self.is_free((*subnet).into(), machine);
         let free6 = |subnet: &Ipv6Network| self.is_free((*subnet).into(), machine);
@@ -223,8 +247,11 @@ impl Daemon {
         }
         if !own.confirmed {
             self.dirty.insert(*index);
-        } else if own.clash.is_none() {
-            own.clash = Some(prefix);
+        } else if own
+            .clash_told
+            .is_none_or(|told| told.elapsed() >= CLASH_INTERVAL)
+        {
+            own.clash_told = Some(Instant::now());
             let by = self
                 .world
                 .link(link)
@@ -235,6 +262,13 @@ impl Daemon {
                  the machine gets another subnet when it is started the next time"
             );
         }
+    }
+
+    /// What of the host overlaps subnets now.
+    pub(super) fn clash_with(&self, subnets: &Subnets) -> Option<IpNetwork> {
+        let mut prefixes = subnets.prefixes();
+        let found = prefixes.find_map(|prefix| self.world.clash(prefix, LINK_GROUP));
+        found.map(|(prefix, _)| prefix)
     }
 
     /// What the machine's end of a link is to have.
@@ -300,20 +334,6 @@ impl Daemon {
                 .await?;
         }
         Ok(())
-    }
-
-    /// Whether an address may be given out as a machine's: not one of the host's, nor
-    /// of another machine's.
-    pub(super) fn is_own_address(&self, ip: IpAddr, machine: &MachineName) -> bool {
-        let others = self.machines.iter().filter(|(name, _)| *name != machine);
-        !self.world.has_address(ip)
-            && !others.into_iter().any(|(_, other)| {
-                other
-                    .machine
-                    .addresses
-                    .iter()
-                    .any(|address| address.ip == ip)
-            })
     }
 }
 

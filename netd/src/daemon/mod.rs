@@ -5,24 +5,31 @@
 //! planned, the difference made so. Starting, taking over after a crash and healing
 //! are the same path.
 
+mod actions;
+mod bridged;
 mod dhcp_service;
 mod dns_watch;
+mod ending;
 mod forwarding;
 mod links;
 mod registration;
+mod retry;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
+use ipnetwork::IpNetwork;
 use registry::cgroup2::Hierarchy;
 use registry::{HostId, LeaderId, MachineName};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::machines::RegistryDir;
+use crate::machines::{Claims, RegistryDir};
 use crate::nft;
 use crate::rtnl::{Event, LinkAddress, Monitor, Requests};
 use crate::subnets::{Pools, SubnetStore};
@@ -34,6 +41,7 @@ use crate::world::{Touched, World};
 
 use links::OwnLink;
 use registration::Entry;
+use retry::Retries;
 pub use status::{LeaseStatus, MachineStatus, Query};
 
 /// How many events are taken in before the marked links are reconciled.
@@ -43,6 +51,11 @@ const INPUTS: usize = 1024;
 /// How long after lost events all is read anew. The kernel tells of no further loss
 /// until what it had queued was read, so that must be over first.
 const RESYNCHRONIZE_AFTER: Duration = Duration::from_millis(100);
+/// How long after a failure it is tried again to read the host's state anew, or to
+/// restore the firewall table.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// How often it is looked for subnets that nobody has used for long.
+const LAPSE_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What the daemon is told by its other tasks.
 #[derive(Debug)]
@@ -105,11 +118,20 @@ pub struct Daemon {
     dns: UpstreamDns,
     sysctl_undo: UndoRecord,
     machines: BTreeMap<MachineName, Entry>,
+    claims: Claims,
+    /// The machines on bridges whose addresses may be others than those recorded.
+    to_publish: BTreeSet<MachineName>,
     links: HashMap<u32, OwnLink>,
     dirty: BTreeSet<u32>,
     uplinks_dirty: bool,
+    /// The links that something failed on.
+    retries: Retries,
     /// When all is to be read anew, after events were lost.
     resynchronize_at: Option<Instant>,
+    /// When the firewall table is looked at without an event; until then there is
+    /// nothing to hear of it.
+    heal_at: Option<Instant>,
+    lapse_at: Instant,
     sender: mpsc::Sender<Input>,
     inputs: mpsc::Receiver<Input>,
 }
@@ -146,6 +168,11 @@ pub enum StartError {
     },
 }
 
+/// The connection to the kernel ended, without which netd sees nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection to the kernel (rtnetlink) ended")]
+pub struct ConnectionLost;
+
 impl Daemon {
     /// Takes over what is there: links, records, subnets. Must be called within a
     /// tokio `LocalSet`.
@@ -171,10 +198,15 @@ impl Daemon {
             world: World::default(),
             pools: Pools::default(),
             machines: BTreeMap::new(),
+            claims: Claims::default(),
+            to_publish: BTreeSet::new(),
             links: HashMap::new(),
             dirty: BTreeSet::new(),
             uplinks_dirty: true,
+            retries: Retries::default(),
             resynchronize_at: None,
+            heal_at: None,
+            lapse_at: Instant::now() + LAPSE_EVERY,
             places,
             monitor,
             nft_monitor,
@@ -214,18 +246,18 @@ impl Daemon {
     }
 
     /// Works until `stop` is done. What containers have, they keep.
-    pub async fn run(&mut self, stop: impl Future<Output = ()>) {
+    ///
+    /// # Errors
+    /// [`ConnectionLost`].
+    pub async fn run(&mut self, stop: impl Future<Output = ()>) -> Result<(), ConnectionLost> {
         tokio::pin!(stop);
         loop {
+            let publish_at = self.publish_bridged_at();
             tokio::select! {
-                () = &mut stop => return,
-                event = self.monitor.next() => match event {
-                    Some(event) => self.take_kernel_events(event),
-                    None => {
-                        tracing::error!("the connection to the kernel ended");
-                        return;
-                    }
-                },
+                () = &mut stop => return Ok(()),
+                event = self.monitor.next() => {
+                    self.take_kernel_events(event.ok_or(ConnectionLost)?);
+                }
                 Some(input) = self.inputs.recv() => {
                     self.take(input).await;
                     for _ in 0..BATCH {
@@ -233,15 +265,26 @@ impl Daemon {
                         self.take(input).await;
                     }
                 }
-                event = self.nft_monitor.next() => self.take_firewall_event(event).await,
+                event = self.nft_monitor.next(), if self.heal_at.is_none() => {
+                    self.take_firewall_event(event);
+                }
+                () = at(self.heal_at) => self.heal_firewall(None),
                 () = at(self.resynchronize_at) => {
                     self.resynchronize_at = None;
                     if let Err(error) = self.resynchronize().await {
                         tracing::error!("{}", crate::log::chain(&error));
+                        self.resynchronize_at = Some(Instant::now() + TRY_AGAIN_AFTER);
                     }
                 }
+                () = at(self.retries.next()) => {
+                    self.dirty.extend(self.retries.take_due(Instant::now()));
+                }
+                () = tokio::time::sleep_until(self.lapse_at) => self.lapse_subnets(),
+                () = at(publish_at) => {}
             }
             self.reconcile().await;
+            // However much comes in, the servers of the links get their turn.
+            tokio::task::yield_now().await;
         }
     }
 
@@ -253,7 +296,9 @@ impl Daemon {
                 tracing::info!(
                     "the kernel's events came faster than they were read: reading all anew"
                 );
-                self.resynchronize_at = Some(Instant::now() + RESYNCHRONIZE_AFTER);
+                let after = Instant::now() + RESYNCHRONIZE_AFTER;
+                // Not put off again and again by those that are lost meanwhile.
+                self.resynchronize_at.get_or_insert(after);
             } else {
                 self.apply(event);
             }
@@ -269,8 +314,14 @@ impl Daemon {
             }
             _ => None,
         };
-        for touched in self.world.apply(event) {
+        let touched = self.world.apply(event);
+        self.take_touched(touched, new_prefix);
+    }
+
+    fn take_touched(&mut self, touched: Vec<Touched>, new_prefix: Option<(IpNetwork, u32)>) {
+        for touched in touched {
             match touched {
+                Touched::HostAddress(ip) => self.host_address_changed(ip),
                 Touched::Link(index) => {
                     self.dirty.insert(index);
                 }
@@ -291,6 +342,7 @@ impl Daemon {
         self.dirty.extend(self.world.links().map(|link| link.index));
         self.dirty.extend(self.links.keys());
         self.uplinks_dirty = true;
+        self.host_addresses_changed();
         Ok(())
     }
 
@@ -302,32 +354,39 @@ impl Daemon {
                 self.supervisor_ended(name, &supervisor).await;
             }
             Input::Addresses(name, leader, addresses) => {
-                self.take_addresses(name, &leader, addresses);
+                self.take_addresses(name, &leader, &addresses);
             }
             Input::DnsChanged => self.reread_dns(),
             Input::Query(query) => self.answer(query),
         }
     }
 
-    async fn take_firewall_event(&mut self, event: Result<nft::Event, nft::NftError>) {
+    fn take_firewall_event(&mut self, event: Result<nft::Event, nft::NftError>) {
         let by = match event {
             Ok(nft::Event::Table { by, .. }) if by.port == self.table.port() => return,
             Ok(nft::Event::Table { by, .. }) => by.name,
             Ok(nft::Event::Overrun) => None,
             Err(error) => {
                 tracing::error!("{}", crate::log::chain(&error));
-                // Not in a loop: the next try comes with the next event at the earliest.
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                self.heal_at = Some(Instant::now() + TRY_AGAIN_AFTER);
                 return;
             }
         };
+        self.heal_firewall(by.as_deref());
+    }
+
+    fn heal_firewall(&mut self, by: Option<&str>) {
+        self.heal_at = None;
         match self.table.heal() {
             Ok(nft::State::Intact) => {}
             Ok(state) => tracing::warn!(
                 "table inet rspawn was {state:?} (by {}): restored",
-                by.as_deref().unwrap_or("an unknown program")
+                by.unwrap_or("an unknown program")
             ),
-            Err(error) => tracing::error!("{}", crate::log::chain(&error)),
+            Err(error) => {
+                tracing::error!("{}", crate::log::chain(&error));
+                self.heal_at = Some(Instant::now() + TRY_AGAIN_AFTER);
+            }
         }
     }
 
@@ -339,14 +398,27 @@ impl Daemon {
             self.uplinks_dirty = false;
             self.reconcile_forwarding();
         }
+        self.publish_bridged();
     }
 
     /// Writes a machine's subnets to disk, later.
-    fn keep_subnets(&self, name: &MachineName) {
+    fn keep_subnets(&mut self, name: &MachineName) {
         let Some((path, text)) = self.store.file(name, SystemTime::now()) else {
             return;
         };
         self.worker.queue().add(move || keep(&path, &text));
+    }
+
+    /// Gives back the subnets that have not been used for long.
+    fn lapse_subnets(&mut self) {
+        self.lapse_at = Instant::now() + LAPSE_EVERY;
+        let in_use: BTreeSet<MachineName> = self.links.values().filter_map(|l| l.machine).collect();
+        for path in self.store.lapse(SystemTime::now(), &in_use) {
+            // Behind what is still to be written.
+            self.worker
+                .queue()
+                .add(move || drop(std::fs::remove_file(path)));
+        }
     }
 }
 

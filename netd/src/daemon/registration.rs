@@ -2,43 +2,41 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
 
-use registry::cgroup2::{self, Group};
 use registry::protocol::{Refusal, RefusalReason, Registered, ToSupervisor};
-use registry::record::ADDRESSES_MAX;
 use registry::{Address, LeaderId, MachineName, Record};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
+use super::bridged::Following;
 use super::{Daemon, Input};
 use crate::machines::{Attachment, Machine};
-use crate::rtnl::LinkAddress;
 use crate::supervisors::{ConnectionId, Registering, SupervisorEvent};
-use crate::{inside, leader_watch, log};
-
-/// How often and how long apart an ended machine's cgroup is tried to be removed.
-const REMOVALS: u32 = 50;
-const REMOVAL_PAUSE: Duration = Duration::from_millis(20);
+use crate::{leader_watch, log};
 
 /// A machine with what serves it.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub machine: Machine,
     /// Its supervisor's connection, none while that is being made anew.
-    connection: Option<ConnectionId>,
+    pub connection: Option<ConnectionId>,
     /// Where messages to its supervisor go. The connection ends when this does.
-    to_supervisor: Option<mpsc::Sender<ToSupervisor>>,
+    pub to_supervisor: Option<mpsc::Sender<ToSupervisor>>,
     /// Whether its registration is still to be answered.
     unanswered: bool,
     /// Whether its end of the link is set, so that its name may resolve.
     configured: bool,
     /// The netlink socket from inside, until its link is known.
-    netlink: Option<OwnedFd>,
+    pub netlink: Option<OwnedFd>,
+    /// What follows its addresses from inside.
+    pub following: Option<Following>,
+    /// When its addresses were written last, where the container sets the pace.
+    pub written: Option<Instant>,
     /// Whether its leader has ended, so that only cleaning up is left.
-    ended: bool,
+    pub ended: bool,
     /// Whether its supervisor has ended, which may have said goodbye before.
-    unsupervised: bool,
+    pub unsupervised: bool,
     tasks: Vec<AbortHandle>,
 }
 
@@ -92,19 +90,22 @@ impl Daemon {
             unanswered: false,
             configured: true,
             netlink: None,
+            following: None,
+            written: None,
             ended: false,
             unsupervised: false,
             tasks: Vec::new(),
         };
+        // What was given out was nobody else's.
+        let addresses = entry.machine.addresses.clone();
+        self.to_publish.extend(match entry.machine.attachment {
+            Attachment::Veth(_) => self.claims.assign(name, addresses),
+            _ => self.claims.claim(name, addresses),
+        });
         self.machines.insert(name, entry);
         // One that has ended says so at once, by the same way as one that ends later.
-        self.watch_process(name, leader.clone(), leader.reopen(), Input::LeaderEnded);
-        self.watch_process(
-            name,
-            supervisor.clone(),
-            supervisor.reopen(),
-            Input::SupervisorEnded,
-        );
+        self.watch_process(name, leader, None, Input::LeaderEnded);
+        self.watch_process(name, supervisor, None, Input::SupervisorEnded);
     }
 
     fn watch_process(
@@ -116,8 +117,9 @@ impl Daemon {
     ) {
         let daemon = self.sender.clone();
         let task = tokio::task::spawn_local(async move {
-            if let Some(pidfd) = pidfd {
-                leader_watch::ended(pidfd).await;
+            match pidfd {
+                Some(pidfd) => leader_watch::ended(pidfd).await,
+                None => leader_watch::ended_unless_same(process.clone()).await,
             }
             let _ = daemon.send(input(name, process)).await;
         });
@@ -171,7 +173,8 @@ impl Daemon {
                 self.reconnect(registering);
                 return;
             }
-            if !entry.ended && machine.supervisor.reopen().is_some() {
+            // What cannot be told from one that runs is not ended.
+            if !entry.ended && !matches!(machine.supervisor.reopen(), Ok(None)) {
                 let message = format!("machine {name} runs already");
                 let refusal = Refusal {
                     reason: RefusalReason::NameInUse,
@@ -197,11 +200,7 @@ impl Daemon {
         let (leader, supervisor) = (registering.leader, registering.supervisor);
         let name = registration.name;
         let mut machine = Machine::new(registration, leader.clone(), supervisor.clone());
-        let group = self
-            .cgroups
-            .as_ref()
-            .and_then(|cgroups| cgroups.open(&machine.cgroup).ok());
-        machine.cgroup_id = group.and_then(|group| group.id().ok()).unwrap_or(0);
+        machine.cgroup_id = self.cgroup_id(&machine);
         tracing::info!(
             machine = %name,
             leader = leader.pid,
@@ -216,6 +215,8 @@ impl Daemon {
             unanswered: true,
             configured: false,
             netlink: None,
+            following: None,
+            written: None,
             ended: false,
             unsupervised: false,
             tasks: Vec::new(),
@@ -289,6 +290,7 @@ impl Daemon {
         if entry.ended || entry.machine.attachment != Attachment::Veth(index) {
             return;
         }
+        let before = entry.machine.ips();
         let container = subnets.container();
         entry.machine.addresses = container
             .map(|address| Address {
@@ -297,8 +299,10 @@ impl Daemon {
             })
             .collect();
         let (ephemeral, configured) = (entry.machine.ephemeral, entry.configured);
+        let assigned = entry.machine.addresses.clone();
+        self.to_publish.extend(self.claims.assign(*name, assigned));
         if configured {
-            self.publish(name);
+            self.publish_after(name, &before);
         }
         // Else its name would resolve to what does not answer yet, and the neighbour
         // probes that are lost then are sent again only after a second.
@@ -320,84 +324,17 @@ impl Daemon {
         }
     }
 
-    /// Follows the addresses of the machine whose link is this port of a bridge.
-    pub(super) fn follow_bridged(&mut self, port: u32) {
-        let Some(peer) = self.world.link(port).and_then(|link| link.peer) else {
-            return;
-        };
-        let mut machines = self.machines.iter_mut();
-        let waiting = machines.find_map(|(name, entry)| match entry.machine.attachment {
-            Attachment::Bridge { port: own, .. } if own == port => entry
-                .netlink
-                .take()
-                .map(|netlink| (*name, entry.machine.leader.clone(), netlink)),
-            _ => None,
-        });
-        let Some((name, leader, netlink)) = waiting else {
-            return;
-        };
-        let (sender, mut told) = mpsc::channel(1);
-        let daemon = self.sender.clone();
-        let watch = tokio::task::spawn_local(inside::watch(netlink, peer, sender));
-        let tell = tokio::task::spawn_local(async move {
-            while let Some(addresses) = told.recv().await {
-                let input = Input::Addresses(name, leader.clone(), addresses);
-                if daemon.send(input).await.is_err() {
-                    return;
-                }
-            }
-        });
-        if let Some(entry) = self.machines.get_mut(&name) {
-            entry
-                .tasks
-                .extend([watch.abort_handle(), tell.abort_handle()]);
-        }
-    }
-
-    /// Takes over what a container on a bridge has: routable addresses, or where it
-    /// has none those of its link.
-    pub(super) fn take_addresses(
-        &mut self,
-        name: MachineName,
-        leader: &LeaderId,
-        addresses: Vec<LinkAddress>,
-    ) {
-        let Some(entry) = self.machines.get(&name) else {
-            return;
-        };
-        if entry.ended || entry.machine.leader != *leader {
-            return;
-        }
-        let scope = entry.machine.attachment.facing().unwrap_or(0);
-        let mut taken: Vec<Address> = addresses
-            .iter()
-            .filter(|address| self.is_own_address(address.address.ip(), &name))
-            .filter_map(|address| answer_of(address, scope))
-            .collect();
-        if taken
-            .iter()
-            .any(|address| !crate::rtnl::is_link_local(address.ip))
-        {
-            taken.retain(|address| !crate::rtnl::is_link_local(address.ip));
-        }
-        taken.sort_by_key(|address| address.ip);
-        taken.truncate(ADDRESSES_MAX);
-        let before = entry.machine.ips();
-        let Some(entry) = self.machines.get_mut(&name) else {
-            return;
-        };
-        if entry.machine.addresses != taken {
-            entry.machine.addresses = taken;
-            self.publish_after(&name, &before);
-        }
-    }
-
     fn publish(&mut self, name: &MachineName) {
         self.publish_after(name, &BTreeSet::new());
     }
 
-    fn publish_after(&mut self, name: &MachineName, before: &BTreeSet<std::net::IpAddr>) {
-        let Some(entry) = self.machines.get_mut(name) else {
+    /// Writes a machine's record, and takes back the links of the addresses `before`.
+    pub(super) fn publish_after(
+        &mut self,
+        name: &MachineName,
+        before: &BTreeSet<std::net::IpAddr>,
+    ) {
+        let Some(entry) = self.machines.get(name) else {
             return;
         };
         let link = entry
@@ -408,136 +345,9 @@ impl Daemon {
         let text = entry
             .machine
             .record(&self.boot_id, link.map(|link| link.name.as_str()));
-        entry.machine.published = Some(Instant::now());
         let now = entry.machine.ips();
         if let Err(error) = self.registry.publish(name, &text, before, &now) {
             tracing::error!(machine = %name, "its name does not resolve: {}", log::chain(&error));
         }
     }
-
-    /// The payload's first process has ended: the machine is no more.
-    pub(super) fn leader_ended(&mut self, name: MachineName, leader: &LeaderId) {
-        let Some(entry) = self.machines.get_mut(&name) else {
-            return;
-        };
-        if entry.machine.leader != *leader {
-            return;
-        }
-        entry.ended = true;
-        self.withdraw(&name);
-        if self
-            .machines
-            .get(&name)
-            .is_some_and(|entry| entry.unsupervised)
-        {
-            self.forget(name);
-        }
-    }
-
-    /// The supervisor has ended. Its goodbye may still be under way; the end of its
-    /// connection is behind that.
-    pub(super) async fn supervisor_ended(&mut self, name: MachineName, supervisor: &LeaderId) {
-        let Some(entry) = self.machines.get_mut(&name) else {
-            return;
-        };
-        if entry.machine.supervisor != *supervisor {
-            return;
-        }
-        entry.unsupervised = true;
-        if entry.connection.is_none() {
-            self.crashed(name).await;
-        }
-    }
-
-    /// The supervisor has ended without a goodbye: what it left behind is ended.
-    async fn crashed(&mut self, name: MachineName) {
-        let ended = self.machines.get(&name).is_some_and(|entry| entry.ended);
-        tracing::warn!(machine = %name, "its supervisor has crashed: the machine is ended");
-        self.abandon(name).await;
-        if ended {
-            self.forget(name);
-        }
-    }
-
-    /// Ends all of a machine that nobody supervises.
-    async fn abandon(&mut self, name: MachineName) {
-        let Some(entry) = self.machines.get_mut(&name) else {
-            return;
-        };
-        (entry.connection, entry.to_supervisor) = (None, None);
-        let (cgroup, id) = (entry.machine.cgroup.clone(), entry.machine.cgroup_id);
-        let link = entry.machine.attachment.link();
-        self.end_processes(&name, &cgroup, id);
-        if let Some(index) = link {
-            self.retire_link(index).await;
-        }
-    }
-
-    /// Kills what is in a machine's cgroup, and removes it once that has ended. A
-    /// cgroup of the same name that is a later machine's is left alone.
-    fn end_processes(&self, name: &MachineName, cgroup: &str, id: u64) {
-        let Some(cgroups) = self.cgroups.clone() else {
-            return;
-        };
-        let is_same = move |group: &Group| group.id().is_ok_and(|found| found == id);
-        let Some(group) = cgroups.open(cgroup).ok().filter(is_same) else {
-            return;
-        };
-        if let Err(error) = group.kill() {
-            tracing::error!(machine = %name, "cannot end the processes of {cgroup}: {error}");
-        }
-        let Some(directory) = cgroups.directory_of(cgroup) else {
-            return;
-        };
-        tokio::task::spawn_local(async move {
-            for _ in 0..REMOVALS {
-                if !Group::open(&directory).as_ref().is_ok_and(is_same)
-                    || cgroup2::remove_tree(&directory).is_ok()
-                {
-                    return;
-                }
-                tokio::time::sleep(REMOVAL_PAUSE).await;
-            }
-            tracing::warn!(
-                "{} cannot be removed: processes are left in it",
-                directory.display()
-            );
-            drop(cgroups);
-        });
-    }
-
-    fn withdraw(&mut self, name: &MachineName) {
-        let Some(entry) = self.machines.get(name) else {
-            return;
-        };
-        if let Err(error) = self.registry.withdraw(name, &entry.machine.ips()) {
-            tracing::error!(machine = %name, "{}", log::chain(&error));
-        }
-    }
-
-    fn forget(&mut self, name: MachineName) {
-        self.withdraw(&name);
-        let Some(entry) = self.machines.remove(&name) else {
-            return;
-        };
-        if entry.machine.ephemeral {
-            self.store.release(&name);
-        } else if matches!(entry.machine.attachment, Attachment::Veth(_)) {
-            // The 90 days for which it is kept begin now.
-            self.keep_subnets(&name);
-        }
-        tracing::info!(machine = %name, "ended");
-    }
-}
-
-fn answer_of(address: &LinkAddress, scope: u32) -> Option<Address> {
-    let ip = address.address.ip();
-    if crate::rtnl::is_link_local(ip) {
-        // RFC 4007, section 11: only a link-local IPv6 address takes a scope.
-        return Some(Address {
-            ip,
-            scope: if ip.is_ipv6() { scope } else { 0 },
-        });
-    }
-    address.usable.then_some(Address { ip, scope: 0 })
 }

@@ -123,8 +123,8 @@ impl Daemon {
                     .map(|prefix| prefix.to_string())
                     .collect()
             }),
-            clash: own
-                .and_then(|own| own.clash)
+            clash: subnets
+                .and_then(|subnets| self.clash_with(&subnets))
                 .map(|prefix| prefix.to_string())
                 .unwrap_or_default(),
             leases: Vec::new(),

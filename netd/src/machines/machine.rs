@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use registry::protocol::{Network, Registration};
 use registry::record::key;
@@ -54,8 +54,6 @@ pub struct Machine {
     pub since: (SystemTime, u64),
     /// Its addresses, in the order in which its name resolves.
     pub addresses: Vec<Address>,
-    /// When its record was written last.
-    pub published: Option<Instant>,
 }
 
 impl From<&Network> for Attachment {
@@ -120,7 +118,6 @@ impl Machine {
             supervisor,
             since: (SystemTime::now(), monotonic_usec()),
             addresses: Vec::new(),
-            published: None,
         }
     }
 
@@ -168,7 +165,6 @@ impl Machine {
                 number(record, key::MONOTONIC)?,
             ),
             addresses: record.addresses().collect(),
-            published: None,
         })
     }
 
@@ -255,7 +251,6 @@ mod tests {
                 ip: "192.0.2.2".parse().unwrap(),
                 scope: 0,
             }],
-            published: None,
         }
     }
 

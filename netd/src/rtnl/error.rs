@@ -46,14 +46,25 @@ pub enum RtnlError {
 }
 
 impl RtnlError {
+    /// The kernel's answer to a change (errno(3)).
+    #[must_use]
+    pub fn errno(&self) -> Option<i32> {
+        let (Self::Link { source, .. } | Self::Address { source, .. }) = self else {
+            return None;
+        };
+        match source {
+            rtnetlink::Error::NetlinkError(message) => Some(-message.raw_code()),
+            _ => None,
+        }
+    }
+
     /// Whether the link or address is not there any more, which is what the links
     /// of ending containers do at any time.
     #[must_use]
     pub fn is_gone(&self) -> bool {
-        let (Self::Link { source, .. } | Self::Address { source, .. }) = self else {
-            return false;
-        };
-        matches!(source, rtnetlink::Error::NetlinkError(message)
-            if matches!(-message.raw_code(), libc::ENODEV | libc::EADDRNOTAVAIL | libc::ENXIO))
+        matches!(
+            self.errno(),
+            Some(libc::ENODEV | libc::EADDRNOTAVAIL | libc::ENXIO)
+        )
     }
 }

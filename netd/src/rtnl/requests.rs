@@ -4,6 +4,7 @@ use ipnetwork::IpNetwork;
 use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressMessage, AddressProtocol,
 };
+use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::{Handle, LinkUnspec};
 
 use super::{ADDRESS_PROTOCOL, RtnlError};
@@ -31,37 +32,36 @@ impl Requests {
     /// [`RtnlError::Link`].
     pub async fn set_up(&self, index: u32) -> Result<(), RtnlError> {
         let message = LinkUnspec::new_with_index(index).up().build();
-        self.handle
-            .link()
-            .set(message)
-            .execute()
-            .await
-            .map_err(|source| RtnlError::Link {
-                what: "set up",
-                index,
-                source,
-            })
+        self.set(index, "set up", message).await
     }
 
-    /// Sets a link down and gives it another name, in one request.
+    /// Sets a link down and gives it another name. In two requests: before 6.2 the
+    /// kernel looks whether the link is up before it does anything, and renames none
+    /// that is.
     ///
     /// # Errors
     /// [`RtnlError::Link`].
     pub async fn set_down_as(&self, index: u32, name: &str) -> Result<(), RtnlError> {
-        let message = LinkUnspec::new_with_index(index)
-            .down()
+        let down = LinkUnspec::new_with_index(index).down().build();
+        self.set(index, "set down", down).await?;
+        let renamed = LinkUnspec::new_with_index(index)
             .name(name.to_owned())
             .build();
-        self.handle
-            .link()
-            .set(message)
-            .execute()
-            .await
-            .map_err(|source| RtnlError::Link {
-                what: "set down and rename",
-                index,
-                source,
-            })
+        self.set(index, "rename", renamed).await
+    }
+
+    async fn set(
+        &self,
+        index: u32,
+        what: &'static str,
+        message: LinkMessage,
+    ) -> Result<(), RtnlError> {
+        let done = self.handle.link().set(message).execute().await;
+        done.map_err(|source| RtnlError::Link {
+            what,
+            index,
+            source,
+        })
     }
 
     /// Takes alternative names from a link.

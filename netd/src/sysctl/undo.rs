@@ -97,7 +97,10 @@ impl UndoRecord {
         };
         let mut entries = before.clone();
         for entry in new {
-            match entries.iter_mut().find(|old| old.parameter == entry.parameter) {
+            match entries
+                .iter_mut()
+                .find(|old| old.parameter == entry.parameter)
+            {
                 Some(old) => old.since = entry.since,
                 None => entries.push(entry),
             }
@@ -116,7 +119,11 @@ impl UndoRecord {
         let mut aside = self.path.clone().into_os_string();
         aside.push("~corrupt");
         let aside = PathBuf::from(aside);
-        tracing::warn!("{}; it is set aside as {}", crate::log::chain(error), aside.display());
+        tracing::warn!(
+            "{}; it is set aside as {}",
+            crate::log::chain(error),
+            aside.display()
+        );
         let _ = fs::rename(&self.path, aside);
     }
 

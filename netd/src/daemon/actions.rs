@@ -1,0 +1,144 @@
+//! Performing what is planned for a link, and what becomes of what fails.
+
+use registry::MachineName;
+use tokio::time::Instant;
+
+use super::Daemon;
+use crate::log;
+use crate::plan::Action;
+use crate::rtnl::{Link, RtnlError};
+use crate::sysctl::{self, SysctlError};
+
+/// How often what may pass is tried before it is done without.
+const ATTEMPTS: u32 = 3;
+
+/// A change of a link failed.
+#[derive(Debug, thiserror::Error)]
+enum ActionError {
+    #[error(transparent)]
+    Link(#[from] RtnlError),
+    #[error(transparent)]
+    Guard(#[from] SysctlError),
+}
+
+/// What came of a list of changes.
+pub(super) struct Performed {
+    /// Whether something is to be tried again.
+    pub again: bool,
+    /// Whether the host is protected from the link as well as it can be.
+    pub guarded: bool,
+}
+
+impl ActionError {
+    /// Whether what it is about is gone, of which an event tells.
+    fn is_gone(&self) -> bool {
+        matches!(self, Self::Link(error) if error.is_gone())
+    }
+
+    /// Whether the same would come of it the next time: the host is without IPv6, its
+    /// kernel parameters are read-only.
+    fn is_lasting(&self) -> bool {
+        let errno = match self {
+            Self::Link(error) => error.errno(),
+            Self::Guard(SysctlError::Write { source, .. }) => source.raw_os_error(),
+            Self::Guard(_) => None,
+        };
+        matches!(
+            errno,
+            Some(
+                libc::EPERM
+                    | libc::EACCES
+                    | libc::EROFS
+                    | libc::EINVAL
+                    | libc::EOPNOTSUPP
+                    | libc::EAFNOSUPPORT
+            )
+        )
+    }
+}
+
+impl Daemon {
+    /// Performs what is planned for a link. What fails for good is done without from
+    /// then on, so that the rest serves; what may pass is to be tried again.
+    pub(super) async fn perform_all(
+        &mut self,
+        link: &Link,
+        machine: &MachineName,
+        actions: &[Action],
+    ) -> Performed {
+        let mut performed = Performed {
+            again: false,
+            guarded: true,
+        };
+        for action in actions {
+            let Err(error) = self.perform(link, action).await else {
+                continue;
+            };
+            if error.is_gone() {
+                continue;
+            }
+            let tried = self.retries.failures(link.index) >= ATTEMPTS;
+            if *action != Action::SetUp && (tried || error.is_lasting()) {
+                self.do_without(link.index, machine, action, &error);
+                continue;
+            }
+            tracing::warn!(%machine, "{}: tried again soon", log::chain(&error));
+            performed.again = true;
+            if *action == Action::Guard {
+                // What it would protect from comes once the link is up.
+                performed.guarded = false;
+                break;
+            }
+        }
+        performed
+    }
+
+    async fn perform(&self, link: &Link, action: &Action) -> Result<(), ActionError> {
+        let index = link.index;
+        match action {
+            Action::Guard => {
+                sysctl::guard_link(&link.name)?;
+            }
+            Action::AddAddress(address) => self.requests.add_address(index, *address).await?,
+            Action::RemoveAddress(address) => {
+                self.requests.remove_address(index, *address).await?;
+            }
+            Action::SetUp => self.requests.set_up(index).await?,
+        }
+        Ok(())
+    }
+
+    fn do_without(
+        &mut self,
+        index: u32,
+        machine: &MachineName,
+        action: &Action,
+        error: &ActionError,
+    ) {
+        let why = log::chain(error);
+        match action {
+            Action::AddAddress(address) if address.is_ipv6() => {
+                tracing::warn!(%machine, "{why}: the machine gets no IPv6 address");
+            }
+            Action::AddAddress(_) => {
+                tracing::error!(%machine, "{why}: the machine gets no IPv4 address");
+            }
+            _ => tracing::error!(%machine, "{why}: done without"),
+        }
+        if let Some(own) = self.links.get_mut(&index) {
+            own.done_without.push(action.clone());
+            // What the machine has is another thing now.
+            own.confirmed = false;
+        }
+        self.dirty.insert(index);
+    }
+
+    /// Notes whether something of a link is to be tried again.
+    pub(super) fn note_outcome(&mut self, index: u32, again: bool) {
+        if again {
+            self.retries.failed(index, Instant::now());
+        } else {
+            self.retries.forget(index);
+        }
+    }
+}

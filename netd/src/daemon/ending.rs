@@ -1,0 +1,165 @@
+//! Machines as they end, and what is cleared away behind them.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use registry::cgroup2::{self, Group};
+use registry::{LeaderId, MachineName};
+
+use super::Daemon;
+use crate::log;
+use crate::machines::{Attachment, Machine};
+
+/// How often an ended machine's cgroup is tried to be removed.
+const REMOVALS: u32 = 100;
+/// How long to wait between that: as long as processes need to end, later as long as
+/// a host in need takes to have descriptors again.
+const REMOVAL_PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(1)];
+
+impl Daemon {
+    /// The payload's first process has ended: the machine is no more.
+    pub(super) fn leader_ended(&mut self, name: MachineName, leader: &LeaderId) {
+        let Some(entry) = self.machines.get_mut(&name) else {
+            return;
+        };
+        if entry.machine.leader != *leader {
+            return;
+        }
+        entry.ended = true;
+        // Its socket from inside would keep the namespace alive.
+        (entry.following, entry.netlink) = (None, None);
+        self.to_publish.extend(self.claims.release(&name));
+        self.withdraw(&name);
+        if self
+            .machines
+            .get(&name)
+            .is_some_and(|entry| entry.unsupervised)
+        {
+            self.forget(name);
+        }
+    }
+
+    /// The supervisor has ended. Its goodbye may still be under way; the end of its
+    /// connection is behind that.
+    pub(super) async fn supervisor_ended(&mut self, name: MachineName, supervisor: &LeaderId) {
+        let Some(entry) = self.machines.get_mut(&name) else {
+            return;
+        };
+        if entry.machine.supervisor != *supervisor {
+            return;
+        }
+        entry.unsupervised = true;
+        if entry.connection.is_none() {
+            self.crashed(name).await;
+        }
+    }
+
+    /// The supervisor has ended without a goodbye: what it left behind is ended.
+    pub(super) async fn crashed(&mut self, name: MachineName) {
+        let ended = self.machines.get(&name).is_some_and(|entry| entry.ended);
+        tracing::warn!(machine = %name, "its supervisor has crashed: the machine is ended");
+        self.abandon(name).await;
+        if ended {
+            self.forget(name);
+        }
+    }
+
+    /// Ends all of a machine that nobody supervises.
+    pub(super) async fn abandon(&mut self, name: MachineName) {
+        let Some(entry) = self.machines.get_mut(&name) else {
+            return;
+        };
+        (entry.connection, entry.to_supervisor) = (None, None);
+        let (cgroup, id) = (entry.machine.cgroup.clone(), entry.machine.cgroup_id);
+        let link = entry.machine.attachment.link();
+        self.end_processes(&name, &cgroup, id);
+        if let Some(index) = link {
+            self.retire_link(index).await;
+        }
+    }
+
+    /// Kills what is in a machine's cgroup, and removes it once that has ended. A
+    /// cgroup of the same name that is a later machine's is left alone.
+    fn end_processes(&self, name: &MachineName, cgroup: &str, id: u64) {
+        let Some(cgroups) = self.cgroups.clone() else {
+            return;
+        };
+        let Some(directory) = cgroups.directory_of(cgroup) else {
+            return;
+        };
+        let name = *name;
+        if matches!(end_cgroup(&directory, id), Ok(true)) {
+            return;
+        }
+        tokio::task::spawn_local(async move {
+            let mut last = Ok(false);
+            for attempt in 0..REMOVALS {
+                let [short, long] = REMOVAL_PAUSES;
+                tokio::time::sleep(if attempt < REMOVALS / 2 { short } else { long }).await;
+                last = end_cgroup(&directory, id);
+                if matches!(last, Ok(true)) {
+                    return;
+                }
+            }
+            let why = last.map_or_else(|error| error.to_string(), |_| "in use".into());
+            tracing::error!(machine = %name, "{} cannot be removed: {why}", directory.display());
+            drop(cgroups);
+        });
+    }
+
+    /// What tells a machine's cgroup from a later one of the same name.
+    pub(super) fn cgroup_id(&self, machine: &Machine) -> u64 {
+        let Some(cgroups) = self.cgroups.as_ref().filter(|_| !machine.cgroup.is_empty()) else {
+            return 0;
+        };
+        let id = cgroups.open(&machine.cgroup).and_then(|group| group.id());
+        id.unwrap_or_else(|error| {
+            tracing::warn!(
+                machine = %machine.name,
+                "cannot look at its cgroup, so that nothing is ended if its supervisor crashes: \
+                 {error}"
+            );
+            0
+        })
+    }
+
+    fn withdraw(&mut self, name: &MachineName) {
+        let Some(entry) = self.machines.get(name) else {
+            return;
+        };
+        if let Err(error) = self.registry.withdraw(name, &entry.machine.ips()) {
+            tracing::error!(machine = %name, "{}", log::chain(&error));
+        }
+    }
+
+    /// Nothing of a machine is left.
+    pub(super) fn forget(&mut self, name: MachineName) {
+        self.withdraw(&name);
+        self.to_publish.extend(self.claims.release(&name));
+        let Some(entry) = self.machines.remove(&name) else {
+            return;
+        };
+        if entry.machine.ephemeral {
+            self.store.release(&name);
+        } else if matches!(entry.machine.attachment, Attachment::Veth(_)) {
+            // The 90 days for which it is kept begin now.
+            self.keep_subnets(&name);
+        }
+        tracing::info!(machine = %name, "ended");
+    }
+}
+
+/// Kills what is in the cgroup `id` and removes it. Whether it is gone.
+fn end_cgroup(directory: &Path, id: u64) -> io::Result<bool> {
+    let group = match Group::open(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        group => group?,
+    };
+    if group.id()? != id {
+        return Ok(true);
+    }
+    group.kill()?;
+    // Its processes may not have ended yet.
+    Ok(cgroup2::remove_tree(directory).is_ok())
+}
