@@ -120,6 +120,15 @@ impl CapabilitySet {
         Self(self.0 & !other.0)
     }
 
+    /// The names of all capabilities.
+    #[must_use]
+    pub fn names() -> Vec<String> {
+        NAMES
+            .iter()
+            .map(|name| format!("cap_{}", name.to_ascii_lowercase()))
+            .collect()
+    }
+
     fn of(name: &str) -> Option<Self> {
         let at = NAMES.iter().position(|known| *known == name)?;
         Some(Self(1 << at))

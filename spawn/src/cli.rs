@@ -3,10 +3,16 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::{EnumValueParser, StringValueParser, TypedValueParser};
 use clap::{Parser, ValueEnum};
 
 use crate::bind::{Bind, Tmpfs};
 use crate::capability::CapabilitySet;
+use crate::listing::OrList;
+use crate::signals;
+
+/// Asks an option for what may be given to it.
+const HELP: &[&str] = &["help"];
 
 const BOOT: &str = "Boot";
 const IMAGE: &str = "Image";
@@ -48,7 +54,7 @@ pub struct Cli {
     #[arg(short = 'E', long = "setenv", value_name = "NAME[=VALUE]", help_heading = BOOT)]
     pub setenv: Vec<String>,
     /// Signal that asks PID 1 to shut down [default with --boot: SIGRTMIN+3]
-    #[arg(long, value_name = "SIGNAL", help_heading = BOOT)]
+    #[arg(long, value_name = "SIGNAL", value_parser = signal_or_list(), help_heading = BOOT)]
     pub kill_signal: Option<String>,
 
     /// Name of the machine [default: from the tree's directory]
@@ -76,10 +82,20 @@ pub struct Cli {
     pub network_bridge: Option<String>,
 
     /// Keep these capabilities as well
-    #[arg(long, value_name = "CAP,...", help_heading = SECURITY)]
+    #[arg(
+        long,
+        value_name = "CAP,...",
+        value_parser = capabilities_or_list(),
+        help_heading = SECURITY
+    )]
     pub capability: Vec<CapabilitySet>,
     /// Keep these capabilities not
-    #[arg(long, value_name = "CAP,...", help_heading = SECURITY)]
+    #[arg(
+        long,
+        value_name = "CAP,...",
+        value_parser = capabilities_or_list(),
+        help_heading = SECURITY
+    )]
     pub drop_capability: Vec<CapabilitySet>,
     /// Let no program gain privileges by its file
     #[arg(
@@ -107,14 +123,25 @@ pub struct Cli {
 
     /// How standard input and output are connected [default: interactive on a terminal; else
     /// read-only with --boot, pipe without]
-    #[arg(long, value_name = "MODE", help_heading = CONSOLE)]
+    #[arg(
+        long,
+        value_name = "MODE",
+        value_parser = mode_or_list::<ConsoleArg>(),
+        help_heading = CONSOLE
+    )]
     pub console: Option<ConsoleArg>,
     /// Say nothing but errors
     #[arg(short, long, help_heading = CONSOLE)]
     pub quiet: bool,
 
     /// Whether a private network's container is given /etc/resolv.conf where it has no useful one
-    #[arg(long, value_name = "MODE", default_value = "auto", help_heading = INTEGRATION)]
+    #[arg(
+        long,
+        value_name = "MODE",
+        default_value = "auto",
+        value_parser = mode_or_list::<ResolvConfArg>(),
+        help_heading = INTEGRATION
+    )]
     pub resolv_conf: ResolvConfArg,
 
     /// Program to run, or arguments to init with --boot [default: the user's shell]
@@ -140,6 +167,25 @@ pub enum ResolvConfArg {
     Auto,
     /// Leave it alone.
     Off,
+}
+
+fn signal_or_list() -> OrList<StringValueParser> {
+    OrList::new(StringValueParser::new(), &["help", "list"], signals::names)
+}
+
+fn capabilities_or_list() -> impl TypedValueParser<Value = CapabilitySet> {
+    let parser = StringValueParser::new().try_map(|text| text.parse::<CapabilitySet>());
+    OrList::new(parser, HELP, CapabilitySet::names)
+}
+
+fn mode_or_list<T: ValueEnum + Clone + Send + Sync + 'static>() -> OrList<EnumValueParser<T>> {
+    OrList::new(EnumValueParser::new(), HELP, || {
+        T::value_variants()
+            .iter()
+            .filter_map(ValueEnum::to_possible_value)
+            .map(|value| value.get_name().to_owned())
+            .collect()
+    })
 }
 
 fn parse_bool(text: &str) -> Result<bool, String> {
@@ -169,6 +215,24 @@ mod tests {
         let cli = parse("--network-veth -bD /srv/web").unwrap();
         assert!(cli.network_veth && cli.boot);
         assert_eq!(cli.directory, Some(PathBuf::from("/srv/web")));
+    }
+
+    #[test]
+    fn options_list_what_they_take() {
+        for (line, part) in [
+            ("--console=help", "interactive\nread-only\npipe\n"),
+            ("--kill-signal=help", "HUP\nINT\nQUIT\n"),
+            ("--kill-signal=list", "\nRTMIN+3\n"),
+            ("--capability=help", "cap_chown\n"),
+            ("--drop-capability=help", "\ncap_sys_admin\n"),
+            ("--resolv-conf=help", "auto\n"),
+        ] {
+            let listed = parse(line).unwrap_err();
+            assert_eq!(listed.kind(), clap::error::ErrorKind::DisplayHelp, "{line}");
+            assert!(listed.to_string().contains(part), "{line}: {listed}");
+        }
+        let wrong = parse("--console=tty").unwrap_err().to_string();
+        assert!(wrong.contains("read-only"), "{wrong}");
     }
 
     #[test]

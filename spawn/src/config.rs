@@ -133,9 +133,7 @@ pub enum ConfigError {
     #[error("`{0}` is not a signal: give a name such as SIGTERM, SIGRTMIN+3, or a number")]
     Signal(String),
     /// An environment variable that cannot be.
-    #[error(
-        "`{0}` is not an environment variable: give NAME=VALUE, or the NAME of one that is set"
-    )]
+    #[error("`{0}` is not an environment variable: give NAME=VALUE, or the NAME of one to pass on")]
     Environment(String),
     /// A machine id that is none.
     #[error("`{0}` is not a machine id: give 32 hexadecimal digits, not all of them 0")]
@@ -333,7 +331,8 @@ fn environment(given: &[String]) -> Result<Vec<CString>, ConfigError> {
                 return c_string(text.into());
             }
             let mut assignment = OsString::from(format!("{name}="));
-            assignment.push(std::env::var_os(name).ok_or_else(wrong)?);
+            // What is not set is passed on empty, as a shell's `NAME=$NAME` would be.
+            assignment.push(std::env::var_os(name).unwrap_or_default());
             c_string(assignment)
         })
         .collect()
@@ -438,7 +437,6 @@ mod tests {
             "-D /x --chdir=srv",
             "-D /x --kill-signal=SIGNO",
             "-D /x -E =x",
-            "-D /x -E RSPAWN_NO_SUCH_VARIABLE",
             "-D /x --uuid=00000000000000000000000000000000",
             "-D /x --hostname=a_b",
             "-D /x --bind=/a:/c --bind-ro=/b:/c",
@@ -446,6 +444,12 @@ mod tests {
         ] {
             assert!(config(line).is_err(), "{line}");
         }
+    }
+
+    #[test]
+    fn a_variable_that_is_not_set_is_passed_on_empty() {
+        let config = config("-D /x -E RSPAWN_NO_SUCH_VARIABLE").unwrap();
+        assert_eq!(config.environment, [c"RSPAWN_NO_SUCH_VARIABLE="]);
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod error;
 pub mod host0;
 pub mod limits;
 pub mod link;
+pub mod listing;
 pub mod mount_points;
 pub mod mounts;
 pub mod names;

@@ -68,7 +68,13 @@ pub fn main() -> ExitCode {
 fn tell_usage(error: &clap::Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            error.print().ok();
+            // A list that an option was asked for is made as an error.
+            match error.to_string().strip_prefix("error: ") {
+                Some(list) => print!("{list}"),
+                None => {
+                    error.print().ok();
+                }
+            }
             ExitCode::SUCCESS
         }
         _ => {

@@ -70,6 +70,15 @@ fn offset_of(text: &str, sign: char) -> Option<i32> {
         .filter(|offset| (0..=RTMAX - RTMIN).contains(offset))
 }
 
+/// The names of all signals, without `SIG`.
+#[must_use]
+pub fn names() -> Vec<String> {
+    (1..=RTMAX)
+        .map(name_of)
+        .filter_map(|name| name.strip_prefix("SIG").map(str::to_owned))
+        .collect()
+}
+
 /// The name of a signal.
 #[must_use]
 pub fn name_of(signal: i32) -> String {
@@ -99,6 +108,10 @@ mod tests {
             assert_eq!(parse(text), Some(number), "{text}");
             assert_eq!(parse(&name_of(number)), Some(number));
         }
+        for name in names() {
+            assert!(parse(&name).is_some(), "{name}");
+        }
+        assert_eq!(names().len(), 31 + 31);
         for text in [
             "", "0", "65", "SIGFOO", "RTMIN+31", "RTMIN-1", "RTMAX+1", "-1",
         ] {

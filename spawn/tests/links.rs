@@ -1,4 +1,6 @@
 //! The container's link on the host.
+// A broken fixture is a failed test.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
