@@ -62,6 +62,12 @@ pub fn restore_terminal() {
     }
 }
 
+/// Whether the terminal is in raw mode by us.
+#[must_use]
+pub fn terminal_is_raw() -> bool {
+    BEFORE.try_lock().is_ok_and(|place| place.is_some())
+}
+
 /// Gives the console's master the size of the user's terminal, if there is one.
 pub fn copy_window_size(master: impl AsFd) {
     let size = [stdout(), stdin()]

@@ -29,6 +29,7 @@ use crate::netlink::Netlink;
 use crate::networkd::KeepOff;
 use crate::payload::Payload;
 use crate::sys::clone::{Cloned, clone_into};
+use crate::tell;
 use crate::tree::Tree;
 
 /// A container could not be started.
@@ -185,7 +186,7 @@ impl<'a> Container<'a> {
 
     /// Removes everything that the container had, after its payload has ended.
     pub fn clear_away(&mut self) {
-        let warn = |error: &dyn std::error::Error| eprintln!("rspawn: {}", one_line(error));
+        let warn = |error: &dyn std::error::Error| tell!("{}", one_line(error));
         if let Some(link) = self.link.take() {
             let put_away = Netlink::open().and_then(|mut n| link::put_away(&mut n, &link));
             if let Err(error) = put_away.doing(|| "put the container's link away".into()) {
@@ -276,7 +277,7 @@ impl<'a> Container<'a> {
             } else {
                 "it has no name until then"
             };
-            eprintln!("rspawn: {what}: {name} starts all the same, {network}");
+            tell!("{what}: {name} starts all the same, {network}");
         };
         let connection = match Connection::open() {
             Ok(connection) => connection,
@@ -468,7 +469,7 @@ fn clone_payload(
 /// no reason not to start.
 fn announce(link: &IfName) -> Option<KeepOff> {
     let warn = |error: io::Error| {
-        eprintln!("rspawn: systemd-networkd may change {link} ({error})");
+        tell!("systemd-networkd may change {link} ({error})");
     };
     let announced = KeepOff::announce(link).map_err(warn).ok().flatten()?;
     announced.reload().map_err(warn).ok();
@@ -483,8 +484,8 @@ fn limit_devices(cgroup: &Cgroup, binds: &[BindMount]) {
         .filter_map(|bind| Device::of(&bind.mount).ok().flatten())
         .collect();
     if let Err(error) = device_policy::apply(cgroup.scope(), &shown) {
-        eprintln!(
-            "rspawn: the container may use every device of the host ({error}): drop CAP_MKNOD if you don't trust it"
+        tell!(
+            "the container may use every device of the host ({error}): drop CAP_MKNOD if you don't trust it"
         );
     }
 }

@@ -15,6 +15,7 @@ use crate::error::{Doing, StepError};
 use crate::link::{find, set_up};
 use crate::netlink::message::Request;
 use crate::netlink::{Netlink, open_route_socket};
+use crate::tell;
 
 const RTM_NEWADDR: u16 = 20;
 const RTM_NEWROUTE: u16 = 24;
@@ -58,7 +59,7 @@ pub fn open_inside(pidfd: impl AsFd, count: usize) -> Result<Vec<OwnedFd>, StepE
         .doing(|| "enter the container's network namespace".into())?;
     let sockets: Vec<io::Result<OwnedFd>> = (0..count).map(|_| open_route_socket()).collect();
     if let Err(error) = move_into_link_name_space(own.as_fd(), net) {
-        eprintln!("rspawn: cannot return to the host's network namespace: {error}");
+        tell!("cannot return to the host's network namespace: {error}");
         std::process::abort();
     }
     let mut opened = Vec::with_capacity(count);

@@ -1,6 +1,9 @@
 //! Boots an operating-system tree, or runs a program in one, as a container with a
 //! network of its own.
 
+// They panic where nobody reads what is printed; `tell!` does not.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
+
 pub mod bind;
 pub mod capability;
 pub mod cgroup;
@@ -32,6 +35,7 @@ pub mod signals;
 pub mod stub_init;
 pub mod supervisor;
 pub mod sys;
+pub mod tell;
 pub mod tree;
 pub mod unit_name;
 

@@ -1,5 +1,6 @@
 //! From the command line to the exit code.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -19,6 +20,7 @@ use crate::ready;
 use crate::signals;
 use crate::supervisor::{Ended, SIGNALS, supervise};
 use crate::sys::signalfd::SignalFd;
+use crate::tell;
 use crate::tree::{Tree, TreeError};
 
 /// Exit code of everything that goes wrong outside of the payload.
@@ -50,15 +52,14 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return tell_usage(&error),
     };
-    let before = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
+    std::panic::set_hook(Box::new(|panic| {
         restore_terminal();
-        before(panic);
+        tell!("this is a bug in rspawn: {panic}");
     }));
     match run(cli) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("rspawn: {}", one_line(&error));
+            tell!("{}", one_line(&error));
             ExitCode::from(FAILED)
         }
     }
@@ -70,7 +71,7 @@ fn tell_usage(error: &clap::Error) -> ExitCode {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             // A list that an option was asked for is made as an error.
             match error.to_string().strip_prefix("error: ") {
-                Some(list) => print!("{list}"),
+                Some(list) => drop(std::io::stdout().write_all(list.as_bytes())),
                 None => {
                     error.print().ok();
                 }
@@ -87,7 +88,7 @@ fn tell_usage(error: &clap::Error) -> ExitCode {
                 .collect();
             let line = lines.join(" ");
             let line = line.strip_prefix("error: ").unwrap_or(&line);
-            eprintln!("rspawn: {line} (rspawn --help shows what there is)");
+            tell!("{line} (rspawn --help shows what there is)");
             ExitCode::from(FAILED)
         }
     }
@@ -170,7 +171,7 @@ fn run(cli: Cli) -> Result<u8, RunError> {
 fn code_of(config: &Config, ended: Ended) -> Option<u8> {
     let tell = |what: &str| {
         if !config.quiet {
-            eprintln!("rspawn: {} {what}", config.name);
+            tell!("{} {what}", config.name);
         }
     };
     match ended {
@@ -185,7 +186,7 @@ fn code_of(config: &Config, ended: Ended) -> Option<u8> {
         }
         Ended::Killed(signal) => {
             let signal = signals::name_of(signal);
-            eprintln!("rspawn: {} was ended by {signal}", config.name);
+            tell!("{} was ended by {signal}", config.name);
             Some(FAILED)
         }
     }

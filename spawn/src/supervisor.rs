@@ -16,6 +16,7 @@ use crate::netd_client::{Event, Watch};
 use crate::pump::Pump;
 use crate::sys::process::send_signal;
 use crate::sys::signalfd::SignalFd;
+use crate::tell;
 
 /// `^D`: what a terminal's line discipline takes for the end of the input.
 const END_OF_INPUT: u8 = 4;
@@ -246,10 +247,10 @@ impl Supervisor<'_, '_> {
         match self.config.kill_signal {
             Some(signal) if !self.stopping => {
                 self.stopping = true;
-                if !self.config.quiet {
-                    eprint!("rspawn: asking {} to shut down\r\n", self.config.name);
-                }
                 send_signal(self.container.leader(), signal).ok();
+                if !self.config.quiet {
+                    tell!("asking {} to shut down", self.config.name);
+                }
             }
             _ => self.kill(),
         }
@@ -267,11 +268,11 @@ impl Supervisor<'_, '_> {
             Some(Event::Registered(registered)) => {
                 self.setbacks = 0;
                 if let Err(error) = self.container.take_answer(registered.host0.as_ref()) {
-                    eprint!("rspawn: {}\r\n", one_line(&error));
+                    tell!("{}", one_line(&error));
                 }
             }
             Some(Event::Refused(refusal)) => {
-                eprint!("rspawn: netd refuses {name}: {}\r\n", refusal.message);
+                tell!("netd refuses {name}: {}", refusal.message);
                 self.setbacks = self.setbacks.max(1);
                 self.set_back();
             }
@@ -288,7 +289,7 @@ impl Supervisor<'_, '_> {
             Ok(()) => self.watch = None,
             Err(error) => {
                 let name = &self.config.name;
-                eprint!("rspawn: cannot register {name} with netd: {error}\r\n");
+                tell!("cannot register {name} with netd: {error}");
                 self.setbacks = self.setbacks.max(1);
                 self.set_back();
             }

@@ -410,3 +410,25 @@ fn a_container_that_has_ended_leaves_no_cgroup() {
     let gone = wait_until(SOON, || !after().contains("machine-web"));
     assert!(gone, "before:\n{before}\nafter:\n{}", after());
 }
+
+#[test]
+fn what_nobody_reads_ends_nothing() {
+    let host = host();
+    let tree = host.busybox_tree();
+    // Without netd there is something to say at the start.
+    for nowhere in [
+        "2>/dev/full",
+        "2>&-",
+        "2>&1 >/dev/null | true; exit ${PIPESTATUS[0]}",
+    ] {
+        let output = host.sh(&format!(
+            "exec bash -c 'rspawn -n -M web -D {} -a /bin/sh -c \"sleep 0.2; exit 7\" {nowhere}'",
+            tree.display()
+        ));
+        assert_eq!(output.code(), Some(7), "{nowhere}: {output}");
+        assert_eq!(
+            host.run("ls /run/rspawn/names; find /sys/fs/cgroup -name '*web*'"),
+            ""
+        );
+    }
+}
