@@ -56,6 +56,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     raise_open_files();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        // All work is done on this one; what a library does elsewhere is little.
+        .max_blocking_threads(2)
         .build()
         .context("cannot start the event loop")?;
     LocalSet::new().block_on(&runtime, serve(places))

@@ -5,6 +5,8 @@
 
 mod driver;
 mod netd1;
+mod slots;
+mod socket;
 
 use std::fs;
 use std::io;
@@ -13,6 +15,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures::StreamExt;
+use tokio::net::unix::UCred;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use zbus::connection::Builder;
@@ -22,8 +25,6 @@ use crate::daemon::Input;
 
 pub use netd1::PATH;
 
-/// How many connections may be open at once.
-const CONNECTIONS_MAX: usize = 256;
 /// How long a new connection may take to say who it is.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 
@@ -63,7 +64,7 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
 }
 
 async fn accept_all(listener: UnixListener, daemon: mpsc::Sender<Input>) {
-    let slots = std::rc::Rc::new(());
+    let slots = slots::Slots::default();
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -73,13 +74,20 @@ async fn accept_all(listener: UnixListener, daemon: mpsc::Sender<Input>) {
                 continue;
             }
         };
-        if std::rc::Rc::strong_count(&slots) > CONNECTIONS_MAX {
-            tracing::debug!("too many connections to the bus socket: one turned away");
+        let Ok(credentials) = stream.peer_cred() else {
             continue;
-        }
-        let (slot, daemon) = (slots.clone(), daemon.clone());
+        };
+        let Some(slot) = slots.take(credentials.uid()) else {
+            tracing::debug!(
+                uid = credentials.uid(),
+                "too many connections to the bus socket: one turned away"
+            );
+            continue;
+        };
+        let daemon = daemon.clone();
         tokio::task::spawn_local(async move {
-            match tokio::time::timeout(HANDSHAKE_MAX, connect(stream, daemon)).await {
+            let connecting = connect(stream, credentials, daemon);
+            match tokio::time::timeout(HANDSHAKE_MAX, connecting).await {
                 Ok(Ok(connection)) => until_closed(connection).await,
                 Ok(Err(error)) => tracing::debug!("a connection to the bus socket: {error}"),
                 Err(_) => tracing::debug!("a connection to the bus socket said nothing"),
@@ -89,12 +97,15 @@ async fn accept_all(listener: UnixListener, daemon: mpsc::Sender<Input>) {
     }
 }
 
-async fn connect(stream: UnixStream, daemon: mpsc::Sender<Input>) -> zbus::Result<Connection> {
-    let credentials = stream.peer_cred()?;
+async fn connect(
+    stream: UnixStream,
+    credentials: UCred,
+    daemon: mpsc::Sender<Input>,
+) -> zbus::Result<Connection> {
     let privileged = credentials.uid() == 0;
     let guid = Guid::generate();
     let driver = driver::Driver::new(guid.to_string());
-    Builder::unix_stream(stream.into_std()?)
+    Builder::socket(socket::Bounded::new(stream, credentials))
         .server(guid)
         .p2p()
         .serve_at(driver::PATH, driver)

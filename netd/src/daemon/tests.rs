@@ -138,6 +138,7 @@ impl Rig {
         let deadline = Instant::now() + PATIENCE;
         while !done(&self.daemon) {
             assert!(Instant::now() < deadline, "it does not come to that");
+            self.daemon.reconcile().await;
             let pause = tokio::time::sleep(Duration::from_millis(10));
             let _ = self.daemon.run(pause).await;
         }
@@ -284,10 +285,10 @@ fn a_clash_is_told_for_as_long_as_it_lasts() {
         let subnets = rig.daemon.links[&index].subnets.unwrap();
         assert_eq!(rig.daemon.clash_with(&subnets), None);
         let subnet = subnets.v4.unwrap();
-        ip(&format!("route add blackhole {subnet}"));
+        ip(&format!("route add blackhole {subnet} table 100"));
         rig.work_until(|daemon| daemon.clash_with(&subnets) == Some(subnet.into()))
             .await;
-        ip(&format!("route del blackhole {subnet}"));
+        ip(&format!("route del blackhole {subnet} table 100"));
         rig.work_until(|daemon| daemon.clash_with(&subnets).is_none())
             .await;
         assert_eq!(rig.daemon.links[&index].subnets, Some(subnets));
