@@ -35,6 +35,9 @@ const ADDR_GEN_MODE_NONE: u8 = 1;
 const AF_INET6: u16 = 10;
 const IFF_UP: u32 = 1;
 
+/// How often a link is renamed that somebody sets up at the same time.
+const RENAMES_MAX: u32 = 8;
+
 /// Length of `struct ifinfomsg`.
 const IFINFO: usize = 16;
 
@@ -325,12 +328,20 @@ pub fn put_away(netlink: &mut Netlink, link: &LinkInfo) -> io::Result<()> {
             .nested(IFLA_PROP_LIST, |r| r.text(IFLA_ALT_IFNAME, altname));
         gone_is_fine(netlink.request(request))?;
     }
-    // Before Linux 6.2 one that is up keeps its name, also where the same request sets
-    // it down.
-    gone_is_fine(netlink.request(set_link(link.ifindex, 0, IFF_UP)))?;
+    // Both in one request: netd would set a link up again that is down and has its
+    // machine's name. Before Linux 6.2 one that is up keeps its name, also where the
+    // same request sets it down; there it is first set down, if need be repeatedly.
     let name = IfName::of_dead_link(link.ifindex);
-    let request = set_link(link.ifindex, 0, 0).text(IFLA_IFNAME, name.as_str());
-    gone_is_fine(netlink.request(request))
+    let put_away = || set_link(link.ifindex, 0, IFF_UP).text(IFLA_IFNAME, name.as_str());
+    for _ in 0..RENAMES_MAX {
+        match netlink.request(put_away()) {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+                gone_is_fine(netlink.request(set_link(link.ifindex, 0, IFF_UP)))?;
+            }
+            other => return gone_is_fine(other),
+        }
+    }
+    gone_is_fine(netlink.request(put_away()))
 }
 
 fn gone_is_fine(result: io::Result<()>) -> io::Result<()> {
