@@ -22,42 +22,52 @@ use crate::rtnl::LinkAddress;
 const PACE: Duration = Duration::from_millis(50);
 /// Reading takes at most one part in so many of netd's time.
 const SHARE: u32 = 20;
+/// How long after a failure they are read again.
+const AGAIN: Duration = Duration::from_secs(1);
 /// How many addresses of a container are looked at.
 const ADDRESSES_MAX: usize = 256;
 const IPV4_ADDRESSES: u32 = 5;
 const IPV6_ADDRESSES: u32 = 9;
 
 /// Tells the addresses of link `index` of the namespace that `netlink` was opened
-/// in: at once, and each time that they change. Ends with the socket, or when
-/// nobody listens any more.
+/// in: at once, and each time that they change. Ends when nobody listens any more.
 pub async fn watch(netlink: OwnedFd, index: u32, addresses: mpsc::Sender<Vec<LinkAddress>>) {
-    if let Err(error) = follow(netlink, index, &addresses).await {
-        tracing::debug!("a container's addresses are followed no more: {error}");
+    let socket = match prepare(netlink) {
+        Ok(socket) => socket,
+        Err(error) => {
+            tracing::warn!("a container's addresses cannot be followed: {error}");
+            return;
+        }
+    };
+    let mut last = None;
+    while let Err(error) = follow(&socket, index, &addresses, &mut last).await {
+        // Its link may be gone, or memory short: neither keeps netd busy.
+        tracing::debug!("a container's addresses cannot be read: {error}");
+        tokio::time::sleep(AGAIN).await;
     }
 }
 
 async fn follow(
-    netlink: OwnedFd,
+    socket: &AsyncFd<Socket>,
     index: u32,
     addresses: &mpsc::Sender<Vec<LinkAddress>>,
+    last: &mut Option<Vec<LinkAddress>>,
 ) -> io::Result<()> {
-    let socket = prepare(netlink)?;
-    let mut last = None;
     loop {
         let began = Instant::now();
         let Dump {
             addresses: now,
             overtaken,
-        } = dump(&socket, index).await?;
+        } = dump(socket, index).await?;
         let took = began.elapsed();
         if last.as_ref() != Some(&now) {
             if addresses.send(now.clone()).await.is_err() {
                 return Ok(());
             }
-            last = Some(now);
+            *last = Some(now);
         }
         if !overtaken {
-            receive(&socket).await?;
+            receive(socket).await?;
         }
         tokio::time::sleep(PACE.max(took * SHARE)).await;
     }

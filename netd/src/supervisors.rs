@@ -311,7 +311,7 @@ fn register(
     let pid = pid_of(&leader_pidfd)
         .map_err(Rejected::ForNow)?
         .ok_or_else(|| bad("the first descriptor is not the pidfd of a process that runs"))?;
-    if pid == 1 || pid == std::process::id() {
+    if pid == 1 || pid == std::process::id() || pid == supervisor.pid {
         return Err(bad("the leader has to be the container's first process").into());
     }
     let leader = LeaderId::of(pid, &leader_pidfd)
@@ -323,6 +323,11 @@ fn register(
     }
     if !registration.cgroup.is_empty() && !is_cgroup(&registration.cgroup) {
         return Err(bad("the cgroup is not an absolute path").into());
+    }
+    if !registration.cgroup.is_empty() && !is_in_cgroup(pid, &registration.cgroup) {
+        return Err(
+            bad("the leader is not in the cgroup that is said to be the container's").into(),
+        );
     }
     Ok(Registering {
         connection,
@@ -356,6 +361,17 @@ fn caller(socket: &AsyncFd<OwnedFd>) -> Result<(LeaderId, OwnedFd), Rejected> {
 fn is_netlink(descriptor: &OwnedFd) -> bool {
     sockopt::socket_domain(descriptor).is_ok_and(|family| family == AddressFamily::NETLINK)
         && sockopt::socket_protocol(descriptor).is_ok_and(|protocol| protocol.is_none())
+}
+
+/// Whether a process is in a cgroup or in one below it (proc_pid_cgroup(5)).
+fn is_in_cgroup(pid: u32, cgroup: &str) -> bool {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    let mut lines = text.lines();
+    let own = lines
+        .find_map(|line| line.strip_prefix("0::"))
+        .unwrap_or_default();
+    own.strip_prefix(cgroup)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Whether a text names a cgroup: an absolute path without steps back.

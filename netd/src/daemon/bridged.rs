@@ -1,6 +1,7 @@
 //! Containers on bridges: following the addresses that they say they have, and
 //! giving out those that are theirs.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use tokio::time::Instant;
 
 use super::{Daemon, Input};
 use crate::inside;
-use crate::machines::Attachment;
+use crate::machines::{Attachment, Machine};
 use crate::rtnl::{LinkAddress, is_link_local};
 
 /// How long apart a machine's record is written at the least.
@@ -79,6 +80,19 @@ impl Daemon {
             .iter()
             .filter_map(|address| answer_of(address, scope));
         self.to_publish.extend(self.claims.claim(name, claimed));
+    }
+
+    /// The addresses by which a machine is found in reverse. Of those that a container
+    /// on a bridge says it has, only what is private or of a subnet of the bridge: else
+    /// it could have any address of the internet be called by its name.
+    pub(super) fn found_by_address(&self, machine: &Machine) -> BTreeSet<IpAddr> {
+        let mut ips = machine.ips();
+        if let Attachment::Bridge { bridge, .. } = machine.attachment {
+            let subnets = self.world.addresses(bridge);
+            let near = |ip: IpAddr| subnets.iter().any(|of_host| of_host.address.contains(ip));
+            ips.retain(|ip| is_private(*ip) || near(*ip));
+        }
+        ips
     }
 
     /// An address of the host's has come or gone: who claims it may have it no more,
@@ -159,5 +173,57 @@ fn answer_of(address: &LinkAddress, scope: u32) -> Option<Address> {
             scope: if ip.is_ipv6() { scope } else { 0 },
         });
     }
-    address.usable.then_some(Address { ip, scope: 0 })
+    (address.usable && is_of_a_host(ip)).then_some(Address { ip, scope: 0 })
+}
+
+/// Whether some host can have this address (RFC 6890).
+fn is_of_a_host(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            let [first, ..] = ip.octets();
+            !ip.is_loopback() && (1..224).contains(&first)
+        }
+        IpAddr::V6(ip) => {
+            let special = ip.is_loopback() || ip.is_unspecified() || ip.is_multicast();
+            !special && ip.to_ipv4_mapped().is_none()
+        }
+    }
+}
+
+/// Whether an address is of those that everybody uses behind his own door (RFC 1918,
+/// RFC 4193).
+fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_can_say_that_he_is_everybody() {
+        let all = |texts: &[&str], expected| {
+            for text in texts {
+                assert_eq!(is_of_a_host(text.parse().unwrap()), expected, "{text}");
+            }
+        };
+        all(
+            &["192.0.2.1", "10.0.0.1", "2001:db8::1", "fd00::1", "8.8.8.8"],
+            true,
+        );
+        all(
+            &[
+                "0.0.0.1",
+                "127.0.0.5",
+                "224.0.0.5",
+                "255.255.255.255",
+                "240.0.0.1",
+            ],
+            false,
+        );
+        all(&["::", "::1", "ff02::1", "::ffff:1.2.3.4"], false);
+    }
 }

@@ -68,6 +68,8 @@ pub enum Input {
     SupervisorEnded(MachineName, LeaderId),
     /// A container on a bridge has these addresses.
     Addresses(MachineName, LeaderId, Vec<LinkAddress>),
+    /// A machine's record could not be written, some time ago.
+    PublishAgain(MachineName),
     /// The host's name servers may have changed.
     DnsChanged,
     /// Somebody asks on the bus.
@@ -356,6 +358,7 @@ impl Daemon {
             Input::Addresses(name, leader, addresses) => {
                 self.take_addresses(name, &leader, &addresses);
             }
+            Input::PublishAgain(name) => self.publish_again(&name),
             Input::DnsChanged => self.reread_dns(),
             Input::Query(query) => self.answer(query),
         }

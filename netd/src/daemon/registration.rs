@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
+use registry::ifname::LinkKind;
 use registry::protocol::{Refusal, RefusalReason, Registered, ToSupervisor};
-use registry::{Address, LeaderId, MachineName, Record};
+use registry::{Address, IfName, LINK_GROUP, LeaderId, MachineName, Record};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -14,6 +16,9 @@ use super::{Daemon, Input};
 use crate::machines::{Attachment, Machine};
 use crate::supervisors::{ConnectionId, Registering, SupervisorEvent};
 use crate::{leader_watch, log};
+
+/// After what time a record that could not be written is tried again.
+const PUBLISH_AGAIN: Duration = Duration::from_secs(1);
 
 /// A machine with what serves it.
 #[derive(Debug)]
@@ -167,6 +172,16 @@ impl Daemon {
 
     async fn register(&mut self, registering: Registering) {
         let name = registering.registration.name;
+        let network = Attachment::from(&registering.registration.network);
+        if let Some(message) = self.wrong_link(&name, network) {
+            let refusal = Refusal {
+                reason: RefusalReason::BadRequest,
+                message,
+            };
+            tracing::warn!("registration refused: {}", refusal.message);
+            let _ = registering.answer.try_send(ToSupervisor::Refused(refusal));
+            return;
+        }
         if let Some(entry) = self.machines.get(&name) {
             let machine = &entry.machine;
             if machine.leader == registering.leader {
@@ -187,6 +202,25 @@ impl Daemon {
             self.forget(name);
         }
         self.admit(registering);
+    }
+
+    /// Why a machine cannot be attached as its supervisor says, as far as the kernel has
+    /// told of the link.
+    fn wrong_link(&self, name: &MachineName, attachment: Attachment) -> Option<String> {
+        let kind = match attachment {
+            Attachment::Veth(_) => LinkKind::Veth,
+            Attachment::Bridge { .. } => LinkKind::BridgePort,
+            Attachment::Host | Attachment::Private => return None,
+        };
+        let link = self.world.link(attachment.link()?)?;
+        let (own, _) = IfName::of_machine(kind, name);
+        let others = self.machines.iter().any(|(other, entry)| {
+            other != name && entry.runs() && entry.machine.attachment.link() == Some(link.index)
+        });
+        if link.group != LINK_GROUP || link.name != own.as_str() || others {
+            return Some(format!("link {} is not that of machine {name}", link.name));
+        }
+        None
     }
 
     fn admit(&mut self, registering: Registering) {
@@ -334,7 +368,7 @@ impl Daemon {
         name: &MachineName,
         before: &BTreeSet<std::net::IpAddr>,
     ) {
-        let Some(entry) = self.machines.get(name) else {
+        let Some(entry) = self.machines.get(name).filter(|entry| entry.runs()) else {
             return;
         };
         let link = entry
@@ -345,9 +379,28 @@ impl Daemon {
         let text = entry
             .machine
             .record(&self.boot_id, link.map(|link| link.name.as_str()));
-        let now = entry.machine.ips();
-        if let Err(error) = self.registry.publish(name, &text, before, &now) {
+        let found = self.found_by_address(&entry.machine);
+        if let Err(error) = self.registry.publish(name, &text, before, &found) {
             tracing::error!(machine = %name, "its name does not resolve: {}", log::chain(&error));
+            let (name, daemon) = (*name, self.sender.clone());
+            let again = tokio::task::spawn_local(async move {
+                tokio::time::sleep(PUBLISH_AGAIN).await;
+                let _ = daemon.send(Input::PublishAgain(name)).await;
+            });
+            if let Some(entry) = self.machines.get_mut(&name) {
+                entry.tasks.retain(|task| !task.is_finished());
+                entry.tasks.push(again.abort_handle());
+            }
+        }
+    }
+
+    /// What could not be written is tried again.
+    pub(super) fn publish_again(&mut self, name: &MachineName) {
+        let waits = |entry: &Entry| {
+            matches!(entry.machine.attachment, Attachment::Veth(_)) && !entry.configured
+        };
+        if self.machines.get(name).is_some_and(|entry| !waits(entry)) {
+            self.publish(name);
         }
     }
 }
