@@ -76,15 +76,16 @@ impl Cgroup {
         let root = hierarchy.directory_below(Path::new(""));
         let slice = hierarchy.directory_below(Path::new(SLICE));
         make(&slice).doing(doing)?;
-        share_out(&root);
-        share_out(&slice);
+        let controllers = read(&root, "cgroup.controllers");
+        share_out(&root, &controllers);
+        share_out(&slice, &controllers);
         let mut attempt = 1;
         let (scope, payload) = loop {
             if !make(&directory).doing(doing)? {
                 clear(&directory)?;
                 make(&directory).doing(doing)?;
             }
-            match fill(&directory) {
+            match fill(&directory, &controllers) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound && attempt < ATTEMPTS => {
                     attempt += 1;
                 }
@@ -140,7 +141,7 @@ impl Cgroup {
 }
 
 /// Makes what belongs into a new scope.
-fn fill(scope: &Path) -> io::Result<(Group, Group)> {
+fn fill(scope: &Path, controllers: &str) -> io::Result<(Group, Group)> {
     let group = Group::open(scope)?;
     let marked = MARKS
         .iter()
@@ -152,7 +153,7 @@ fn fill(scope: &Path) -> io::Result<(Group, Group)> {
     for (file, limit) in LIMITS {
         group.write(file, limit).ok();
     }
-    share_out(scope);
+    share_out(scope, controllers);
     let payload = scope.join(PAYLOAD);
     make(&payload)?;
     let payload = Group::open(&payload)?;
@@ -185,17 +186,19 @@ fn is_marked(directory: &Path) -> bool {
 
 /// Lets the cgroups below have controllers of their own, as far as there are any; one
 /// that cannot be shared out, as with processes beside them, is done without.
-fn share_out(directory: &Path) {
-    let read = |file: &str| std::fs::read_to_string(directory.join(file)).unwrap_or_default();
-    let there = read("cgroup.controllers");
-    if there.split_whitespace().next().is_none() {
+fn share_out(directory: &Path, controllers: &str) {
+    if lacking(controllers, "").is_empty() {
         return;
     }
-    let shared = read("cgroup.subtree_control");
-    for controller in lacking(&there, &shared) {
+    let shared = read(directory, "cgroup.subtree_control");
+    for controller in lacking(controllers, &shared) {
         let file = directory.join("cgroup.subtree_control");
         std::fs::write(file, format!("+{controller}")).ok();
     }
+}
+
+fn read(directory: &Path, file: &str) -> String {
+    std::fs::read_to_string(directory.join(file)).unwrap_or_default()
 }
 
 fn lacking<'a>(there: &'a str, shared: &str) -> Vec<&'a str> {
