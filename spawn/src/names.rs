@@ -3,9 +3,15 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use registry::{MachineName, NAMES_DIR, RUNTIME_DIR};
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, fstat, openat, stat, unlink};
+
+/// How long a container whose supervisor was killed may hold its name on: until its
+/// first process, which has the supervisor's descriptors at first, is gone as well.
+const DYING: Duration = Duration::from_millis(150);
+const PAUSE: Duration = Duration::from_millis(3);
 
 /// A name that this process holds until the value is dropped.
 #[derive(Debug)]
@@ -47,6 +53,7 @@ impl NameLock {
             path: path.clone(),
             source,
         };
+        let deadline = Instant::now() + DYING;
         loop {
             let file = match open(&path) {
                 Err(rustix::io::Errno::NOENT) => {
@@ -58,6 +65,10 @@ impl NameLock {
             .map_err(|error| failed(error.into()))?;
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                    std::thread::sleep(PAUSE);
+                    continue;
+                }
                 Err(rustix::io::Errno::WOULDBLOCK) => return Err(NameLockError::InUse(*name)),
                 Err(error) => return Err(failed(error.into())),
             }

@@ -5,7 +5,9 @@ mod network;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Pid;
 
 use crate::cgroup::{Cgroup, CgroupError};
@@ -22,6 +24,9 @@ use crate::networkd::KeepOff;
 use crate::payload::Payload;
 use crate::tell;
 use crate::tree::Tree;
+
+/// How long the process inside may take to say why it has ended.
+const ITS_OWN_WORD: Duration = Duration::from_millis(20);
 
 /// A container could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -135,6 +140,11 @@ impl<'a> Container<'a> {
         &self.leader
     }
 
+    /// Whether its first process has ended.
+    fn has_ended(&self) -> bool {
+        is_readable(&self.leader, Duration::ZERO)
+    }
+
     /// Waits for the payload's end.
     ///
     /// # Errors
@@ -177,6 +187,12 @@ impl<'a> Container<'a> {
         connected: Result<(), StartError>,
     ) -> Result<(), StartError> {
         if let Err(error) = connected {
+            // What failed here may have failed because it had ended before.
+            if is_readable(&channel, ITS_OWN_WORD)
+                && let Ok(Some(Report::Failed(why))) = channel.next_report()
+            {
+                return Err(StartError::Inside(why));
+            }
             // It ends without being told that the network is there.
             rustix::net::shutdown(&channel, rustix::net::Shutdown::Write).ok();
             while matches!(channel.next_report(), Ok(Some(_))) {}
@@ -207,4 +223,10 @@ impl<'a> Container<'a> {
             None => Ok(()),
         }
     }
+}
+
+/// Whether there is something to read within a time.
+fn is_readable(fd: impl AsFd, within: Duration) -> bool {
+    let timeout = Timespec::try_from(within).ok();
+    poll(&mut [PollFd::new(&fd, PollFlags::IN)], timeout.as_ref()).is_ok_and(|ready| ready > 0)
 }

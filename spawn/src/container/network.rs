@@ -148,6 +148,8 @@ impl Container<'_> {
                 warn("netd ended the connection");
                 Ok(None)
             }
+            // Why it ended, it says itself.
+            None if self.has_ended() => Ok(None),
             None => {
                 warn("netd does not answer in time");
                 // It may answer later.
