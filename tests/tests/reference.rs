@@ -41,7 +41,7 @@ fn dnsmasq_leases_an_address_over_a_bridge_and_the_outside_sees_the_host() {
             "-i",
             "br0",
             "-F",
-            "10.77.0.50,10.77.0.60,1h",
+            "10.77.0.50,10.77.0.59,1h",
             "--log-dhcp",
             "--leasefile-ro",
             "-u",

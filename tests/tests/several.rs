@@ -91,7 +91,7 @@ fn a_container_on_a_bridge_has_the_address_that_the_bridges_server_gives() {
                 "-i",
                 "br0",
                 "-F",
-                "10.77.0.50,10.77.0.60,1h",
+                "10.77.0.50,10.77.0.59,1h",
                 "--leasefile-ro",
                 "-u",
                 "root",

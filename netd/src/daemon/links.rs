@@ -56,7 +56,10 @@ impl OwnLink {
 impl Daemon {
     pub(super) async fn reconcile_link(&mut self, index: u32) {
         let role = self.world.link(index).map(plan::role_of);
-        if role == Some(Role::Veth) {
+        if role.is_none() {
+            self.retired.remove(&index);
+        }
+        if role == Some(Role::Veth) && !self.retired.contains(&index) {
             let again = match self.reconcile_veth(index).await {
                 Ok(again) => again,
                 Err(error) => {
@@ -311,6 +314,8 @@ impl Daemon {
         if plan::role_of(&link) == Role::Foreign {
             return;
         }
+        // What the kernel tells of it meanwhile still has its old name.
+        self.retired.insert(index);
         if let Err(error) = self.retire(&link).await
             && !error.is_gone()
         {

@@ -18,7 +18,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
@@ -124,6 +124,8 @@ pub struct Daemon {
     /// The machines on bridges whose addresses may be others than those recorded.
     to_publish: BTreeSet<MachineName>,
     links: HashMap<u32, OwnLink>,
+    /// Links that were put out of the way, until the kernel frees them.
+    retired: HashSet<u32>,
     dirty: BTreeSet<u32>,
     uplinks_dirty: bool,
     /// The links that something failed on.
@@ -203,6 +205,7 @@ impl Daemon {
             claims: Claims::default(),
             to_publish: BTreeSet::new(),
             links: HashMap::new(),
+            retired: HashSet::new(),
             dirty: BTreeSet::new(),
             uplinks_dirty: true,
             retries: Retries::default(),
