@@ -13,7 +13,7 @@ use std::time::Duration;
 use netns_fixtures::{Host, Running};
 
 pub use container::{Container, Start, record};
-pub use network::{UPLINK, capture_source, outside, serve_peer_name};
+pub use network::{UPLINK, capture_source, outside, serve_peer_name, start_dnsmasq};
 pub use networkd::{networkd_setup, start_dbus, start_networkd, start_udevd};
 
 /// Long enough for anything but a boot.

@@ -4,7 +4,8 @@ use std::io::Write;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
-use netns_fixtures::{Host, Peer};
+use crate::SOON;
+use netns_fixtures::{Host, Peer, Running};
 
 /// The host's link and address towards the outside (RFC 5737: for documentation).
 pub const UPLINK: (&str, &str) = ("up0", "198.51.100.1");
@@ -47,4 +48,17 @@ pub fn capture_source(socket: &UdpSocket, patience: Duration) -> Option<(SocketA
         source,
         String::from_utf8_lossy(&buffer[..length]).into_owned(),
     ))
+}
+
+/// dnsmasq that gives out 10.77.0.50 to 10.77.0.59 on the bridge br0, and serves now.
+#[must_use]
+pub fn start_dnsmasq(host: &Host) -> Running<'_> {
+    let mut dnsmasq = host
+        .command("dnsmasq")
+        .args(["-k", "-C", "/dev/null", "-p0", "-i", "br0", "-u", "root"])
+        .args(["-F", "10.77.0.50,10.77.0.59,1h", "--leasefile-ro"])
+        .args(["--log-dhcp", "--log-facility=-"])
+        .spawn("dnsmasq");
+    dnsmasq.wait_for_output("DHCP, IP range", SOON);
+    dnsmasq
 }

@@ -5,8 +5,8 @@ use std::net::TcpListener;
 
 use netns_fixtures::{Host, wait_until};
 use rspawn_tests::{
-    BOOT, SOON, Start, networkd_setup, outside, serve_peer_name, start_dbus, start_networkd,
-    start_udevd,
+    BOOT, SOON, Start, networkd_setup, outside, serve_peer_name, start_dbus, start_dnsmasq,
+    start_networkd, start_udevd,
 };
 
 #[test]
@@ -31,25 +31,7 @@ fn dnsmasq_leases_an_address_over_a_bridge_and_the_outside_sees_the_host() {
     host.run("ip link add br0 type bridge; ip address add 10.77.0.1/24 dev br0; ip link set br0 up; sysctl -qw net.ipv4.ip_forward=1");
     let inner = host.peer("inner");
     host.run("ip link add vb type veth peer name host0 netns inner; ip link set vb master br0 up; ip -n inner link set host0 up");
-    let mut dnsmasq = host
-        .command("dnsmasq")
-        .args([
-            "-k",
-            "-C",
-            "/dev/null",
-            "-p0",
-            "-i",
-            "br0",
-            "-F",
-            "10.77.0.50,10.77.0.59,1h",
-            "--log-dhcp",
-            "--leasefile-ro",
-            "-u",
-            "root",
-            "--log-facility=-",
-        ])
-        .spawn("dnsmasq");
-    dnsmasq.wait_for_output("DHCP, IP range", SOON);
+    let _dnsmasq = start_dnsmasq(&host);
     let script = host.busybox_tree().join("etc/udhcpc/default.script");
     inner.run(&format!(
         "busybox udhcpc -i host0 -f -q -n -s {}",

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, TcpListener, UdpSocket};
 
 use netns_fixtures::wait_until;
-use rspawn_tests::{Container, SOON, Start, capture_source, with_netd};
+use rspawn_tests::{Container, SOON, Start, capture_source, start_dnsmasq, with_netd};
 
 const SLEEP: [&str; 3] = ["-a", "/bin/sleep", "1000"];
 
@@ -81,24 +81,7 @@ fn a_container_on_a_bridge_has_the_address_that_the_bridges_server_gives() {
         host.run(
             "ip link add br0 type bridge; ip address add 10.77.0.1/24 dev br0; ip link set br0 up",
         );
-        let mut dnsmasq = host
-            .command("dnsmasq")
-            .args([
-                "-k",
-                "-C",
-                "/dev/null",
-                "-p0",
-                "-i",
-                "br0",
-                "-F",
-                "10.77.0.50,10.77.0.59,1h",
-                "--leasefile-ro",
-                "-u",
-                "root",
-                "--log-facility=-",
-            ])
-            .spawn("dnsmasq");
-        dnsmasq.wait_for_output("DHCP, IP range", SOON);
+        let _dnsmasq = start_dnsmasq(host);
         let tree = host.busybox_tree();
         let web = Start::new(host, "web", &tree)
             .args([

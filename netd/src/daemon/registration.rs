@@ -46,6 +46,23 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// A machine that nothing serves yet.
+    fn new(machine: Machine) -> Self {
+        Self {
+            machine,
+            connection: None,
+            to_supervisor: None,
+            unanswered: false,
+            configured: false,
+            netlink: None,
+            following: None,
+            written: None,
+            ended: false,
+            unsupervised: false,
+            tasks: Vec::new(),
+        }
+    }
+
     /// Whether the machine has not ended yet.
     pub fn runs(&self) -> bool {
         !self.ended
@@ -88,19 +105,8 @@ impl Daemon {
             self.links.entry(index).or_default().machine = Some(name);
             self.dirty.insert(index);
         }
-        let entry = Entry {
-            machine,
-            connection: None,
-            to_supervisor: None,
-            unanswered: false,
-            configured: true,
-            netlink: None,
-            following: None,
-            written: None,
-            ended: false,
-            unsupervised: false,
-            tasks: Vec::new(),
-        };
+        let mut entry = Entry::new(machine);
+        entry.configured = true;
         // What was given out was nobody else's.
         let addresses = entry.machine.addresses.clone();
         self.to_publish.extend(match entry.machine.attachment {
@@ -242,19 +248,10 @@ impl Daemon {
             "registered"
         );
         let attachment = machine.attachment;
-        let entry = Entry {
-            machine,
-            connection: Some(connection),
-            to_supervisor: Some(answer),
-            unanswered: true,
-            configured: false,
-            netlink: None,
-            following: None,
-            written: None,
-            ended: false,
-            unsupervised: false,
-            tasks: Vec::new(),
-        };
+        let mut entry = Entry::new(machine);
+        entry.connection = Some(connection);
+        entry.to_supervisor = Some(answer);
+        entry.unanswered = true;
         self.machines.insert(name, entry);
         self.watch_process(
             name,
