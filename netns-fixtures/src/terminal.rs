@@ -48,6 +48,22 @@ impl Terminal {
         (&self.master).write_all(text.as_bytes()).unwrap();
     }
 
+    /// Types more than fits at once, as fast as it is read.
+    ///
+    /// # Panics
+    /// When nobody reads it.
+    pub fn type_much(&self, text: &str) {
+        let mut rest = text.as_bytes();
+        let typed = wait_until(Duration::from_secs(15), || {
+            match (&self.master).write(rest) {
+                Ok(written) => rest = &rest[written..],
+                Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
+            }
+            rest.is_empty()
+        });
+        assert!(typed, "{} bytes were not read", rest.len());
+    }
+
     /// All that has been shown so far.
     #[must_use]
     pub fn seen(&self) -> String {

@@ -7,9 +7,21 @@ use std::time::{Duration, Instant};
 use rustix::event::PollFlags;
 
 /// The most that is copied at once: what a pipe that is ready always takes.
-const CHUNK: usize = 4096;
+pub const CHUNK: usize = 4096;
 /// How long a terminal that nobody has open is left alone.
 const HANGUP_PAUSE: Duration = Duration::from_millis(100);
+/// How much of what was typed waits for a container that does not read. What is
+/// typed then is seen, for `^]`, and lost.
+const TYPED_MAX: usize = 64 * 1024;
+
+/// The two ends of a pump.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Where it reads.
+    From,
+    /// Where it writes.
+    To,
+}
 
 /// Copies from one descriptor to another.
 #[derive(Debug)]
@@ -20,6 +32,7 @@ pub struct Pump {
     ended: bool,
     paused_until: Option<Instant>,
     draining: bool,
+    typed: bool,
 }
 
 impl Pump {
@@ -33,6 +46,16 @@ impl Pump {
             ended: false,
             paused_until: None,
             draining: false,
+            typed: false,
+        }
+    }
+
+    /// What a user types is read also while the container reads nothing.
+    #[must_use]
+    pub fn typed(self) -> Self {
+        Self {
+            typed: true,
+            ..self
         }
     }
 
@@ -52,13 +75,18 @@ impl Pump {
     }
 
     /// What the pump waits for, and on which descriptor.
-    #[must_use]
-    pub fn interest(&self, now: Instant) -> Option<(BorrowedFd<'_>, PollFlags)> {
-        if !self.buffer.is_empty() {
-            return self.to.as_ref().map(|to| (to.as_fd(), PollFlags::OUT));
-        }
+    pub fn interests(
+        &self,
+        now: Instant,
+    ) -> impl Iterator<Item = (End, BorrowedFd<'_>, PollFlags)> {
+        let full = !self.buffer.is_empty();
+        let to = self.to.as_ref().filter(|_| full);
         let paused = self.paused_until.is_some_and(|until| now < until);
-        (!self.ended && !paused).then(|| (self.from.as_fd(), PollFlags::IN))
+        let reads = !self.ended && !paused && (!full || self.typed);
+        let from = reads.then(|| (End::From, self.from.as_fd(), PollFlags::IN));
+        to.map(|to| (End::To, to.as_fd(), PollFlags::OUT))
+            .into_iter()
+            .chain(from)
     }
 
     /// When the pump wants to be asked again.
@@ -67,31 +95,41 @@ impl Pump {
         self.paused_until.filter(|_| !self.ended)
     }
 
-    /// Reads or writes, of which the descriptor is ready. Gives what was read.
-    pub fn turn(&mut self) -> &[u8] {
-        if !self.buffer.is_empty() {
-            self.write();
-            return &[];
-        }
-        self.paused_until = None;
-        let mut chunk = [0; CHUNK];
-        match rustix::io::read(&self.from, &mut chunk) {
-            Ok(0) => self.end(),
-            Ok(read) => {
-                let read = chunk.get(..read).unwrap_or(&[]);
-                self.buffer.extend_from_slice(read);
+    /// Reads or writes at the end that is ready. Gives what was read.
+    pub fn turn<'a>(&mut self, end: End, chunk: &'a mut [u8; CHUNK]) -> &'a [u8] {
+        match end {
+            End::To => {
+                self.write();
+                &[]
             }
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+            End::From => self.read(chunk),
+        }
+    }
+
+    fn read<'a>(&mut self, chunk: &'a mut [u8; CHUNK]) -> &'a [u8] {
+        self.paused_until = None;
+        let read = match rustix::io::read(&self.from, &mut *chunk) {
+            Ok(0) => {
+                self.end();
+                0
+            }
+            Ok(read) => read,
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => 0,
             // Nobody inside has the terminal open: somebody may open it again.
             Err(rustix::io::Errno::IO) => {
                 self.paused_until = Some(Instant::now() + HANGUP_PAUSE);
+                0
             }
-            Err(_) => self.end(),
+            Err(_) => {
+                self.end();
+                0
+            }
+        };
+        let read = chunk.get(..read).unwrap_or(&[]);
+        if self.to.is_some() && self.buffer.len() + read.len() <= TYPED_MAX {
+            self.buffer.extend_from_slice(read);
         }
-        if self.to.is_none() {
-            self.buffer.clear();
-        }
-        &self.buffer
+        read
     }
 
     /// Adds bytes as if they had been read.
@@ -120,7 +158,7 @@ impl Pump {
                 }
                 self.write();
             }
-            self.turn();
+            self.read(&mut [0; CHUNK]);
             if self.buffer.is_empty() {
                 return;
             }

@@ -13,7 +13,7 @@ use crate::console::{EscapeWatch, RawTerminal, copy_window_size, duplicate};
 use crate::container::Container;
 use crate::error::{Doing, StepError, one_line};
 use crate::netd_client::{Event, Watch};
-use crate::pump::Pump;
+use crate::pump::{CHUNK, End, Pump};
 use crate::sys::process::send_signal;
 use crate::sys::signalfd::SignalFd;
 use crate::tell;
@@ -53,7 +53,7 @@ enum Source {
     Netd,
     Watch,
     Notify,
-    Pump(usize),
+    Pump(usize, End),
 }
 
 /// Looks after one container.
@@ -137,7 +137,7 @@ impl Supervisor<'_, '_> {
         if self.config.console == ConsoleMode::Interactive {
             self.keyboard = Some(self.pumps.len());
             self.pumps
-                .push(Pump::new(duplicate(stdin())?, duplicate(console)?));
+                .push(Pump::new(duplicate(stdin())?, duplicate(console)?).typed());
         }
         Ok(())
     }
@@ -179,9 +179,9 @@ impl Supervisor<'_, '_> {
             }
         }
         for (number, pump) in self.pumps.iter().enumerate() {
-            if let Some(interest) = pump.interest(now) {
-                sources.push(Source::Pump(number));
-                waited.push(interest);
+            for (end, fd, flags) in pump.interests(now) {
+                sources.push(Source::Pump(number, end));
+                waited.push((fd, flags));
             }
         }
         let due = self
@@ -223,7 +223,7 @@ impl Supervisor<'_, '_> {
                     }
                 }
                 Source::Notify => self.take_notifications(),
-                Source::Pump(number) => self.pump(number),
+                Source::Pump(number, end) => self.pump(number, end),
             }
         }
         self.try_netd();
@@ -310,13 +310,14 @@ impl Supervisor<'_, '_> {
         }
     }
 
-    fn pump(&mut self, number: usize) {
+    fn pump(&mut self, number: usize, end: End) {
         let keyboard = self.keyboard == Some(number);
         let Some(pump) = self.pumps.get_mut(number) else {
             return;
         };
         let before = pump.has_ended();
-        let read = pump.turn();
+        let mut chunk = [0; CHUNK];
+        let read = pump.turn(end, &mut chunk);
         if !keyboard {
             return;
         }

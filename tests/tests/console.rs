@@ -56,6 +56,25 @@ fn three_escapes_end_it_and_the_terminal_is_restored() {
 }
 
 #[test]
+fn three_escapes_end_it_also_when_nothing_is_read_inside() {
+    let host = host();
+    let tree = host.busybox_tree();
+    let (mut running, terminal) = Start::without_network(&host, "web", &tree)
+        .args([
+            "-a",
+            "/bin/sh",
+            "-c",
+            "stty raw -echo; echo ready; exec sleep 1000",
+        ])
+        .command()
+        .spawn_on_terminal("shell");
+    terminal.wait_for("ready", SOON);
+    terminal.type_much(&"x".repeat(300_000));
+    terminal.type_in("\x1d\x1d\x1d");
+    running.wait(SOON);
+}
+
+#[test]
 fn a_signal_leaves_the_terminal_as_it_was() {
     let host = host();
     let tree = host.busybox_tree();
