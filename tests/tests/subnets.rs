@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
 
-use netns_fixtures::Host;
-use rspawn_tests::{Container, Start, host, with_netd};
+use netns_fixtures::{Host, wait_until};
+use rspawn_tests::{Container, SOON, Start, host, with_netd};
 
 const SLEEP: [&str; 3] = ["-a", "/bin/sleep", "1000"];
 
@@ -162,5 +162,26 @@ fn a_route_that_appears_while_the_container_is_down_moves_it_at_its_next_start()
             // At once before the next start: what netd has observed may be older.
             host.run(&format!("ip route add {}/28 dev vpn0", mask(address, 28)));
         }
+    });
+}
+
+#[test]
+fn a_link_that_goes_down_and_comes_back_does_not_clash_with_itself() {
+    with_netd(|host, netd| {
+        let tree = host.busybox_tree();
+        let web = start(host, &tree);
+        host.run("ip link set ve-web down");
+        assert!(wait_until(SOON, || host
+            .sh("ping -c1 -W1 -4 web")
+            .success()));
+        // A clash that is one comes after, so that a false one would have been told.
+        host.run("ip link add vpn0 type bridge; ip link set vpn0 up");
+        host.run(&format!(
+            "ip route add {}/20 dev vpn0",
+            mask(web.ipv4(), 20)
+        ));
+        netd.wait_for_output("(vpn0) now overlaps", SOON);
+        let told = netd.stderr();
+        assert!(!told.contains("(ve-web) now overlaps"), "{told}");
     });
 }

@@ -145,13 +145,11 @@ impl Daemon {
         let v4s: Vec<Ipv4Network> = wanted.iter().filter_map(|subnets| subnets.v4).collect();
         let v6s: Vec<Ipv6Network> = wanted.iter().filter_map(|subnets| subnets.v6).collect();
         let in_the_way = |daemon: &Self| {
-            let v4 = v4s
-                .iter()
-                .find(|subnet| !daemon.is_free((**subnet).into(), machine));
-            let v6 = v6s
-                .iter()
-                .find(|subnet| !daemon.is_free((**subnet).into(), machine));
-            v4.is_some() || v6.is_some()
+            v4s.iter()
+                .any(|subnet| !daemon.is_free((*subnet).into(), machine))
+                || v6s
+                    .iter()
+                    .any(|subnet| !daemon.is_free((*subnet).into(), machine))
         };
         if in_the_way(self) {
             // The kernel does not tell of every route that goes: before a machine
@@ -240,30 +238,33 @@ impl Daemon {
         let Some(machine) = self.store.overlapping(prefix) else {
             return;
         };
-        let own = self
-            .links
-            .iter_mut()
-            .find(|(_, own)| own.machine == Some(machine));
-        let Some((index, own)) = own else { return };
-        if own.subnets.is_none() {
+        let mut links = self.links.iter();
+        let Some((&index, own)) = links.find(|(_, own)| own.machine == Some(machine)) else {
+            return;
+        };
+        let Some(subnets) = own.subnets else { return };
+        if !own.confirmed {
+            self.dirty.insert(index);
             return;
         }
-        if !own.confirmed {
-            self.dirty.insert(*index);
-        } else if own
+        let told = own
             .clash_told
-            .is_none_or(|told| told.elapsed() >= CLASH_INTERVAL)
-        {
+            .is_some_and(|told| told.elapsed() < CLASH_INTERVAL);
+        // What is the machine's own comes and goes as well, with its link.
+        if told || self.clash_with(&subnets).is_none() {
+            return;
+        }
+        let by = self
+            .world
+            .link(link)
+            .map_or("a route without a link", |link| &link.name);
+        tracing::warn!(
+            %machine,
+            "{prefix} ({by}) now overlaps the machine's subnet: parts of it may not be reached; \
+             the machine gets another subnet when it is started the next time"
+        );
+        if let Some(own) = self.links.get_mut(&index) {
             own.clash_told = Some(Instant::now());
-            let by = self
-                .world
-                .link(link)
-                .map_or("a route without a link", |link| &link.name);
-            tracing::warn!(
-                %machine,
-                "{prefix} ({by}) now overlaps the machine's subnet: parts of it may not be reached; \
-                 the machine gets another subnet when it is started the next time"
-            );
         }
     }
 
