@@ -115,8 +115,11 @@ fn listen_on(path: &Path) -> io::Result<AsyncFd<OwnedFd>> {
     crate::async_fd::watch(socket, Interest::READABLE)
 }
 
-/// Takes connections for ever.
-pub async fn accept_all(listener: AsyncFd<OwnedFd>, events: mpsc::Sender<SupervisorEvent>) {
+/// Takes connections for ever, and tells `events` what comes from them.
+pub async fn accept_all<T: From<SupervisorEvent> + 'static>(
+    listener: AsyncFd<OwnedFd>,
+    events: mpsc::Sender<T>,
+) {
     let slots = std::rc::Rc::new(());
     let mut next = 0;
     loop {
@@ -148,13 +151,17 @@ pub async fn accept_all(listener: AsyncFd<OwnedFd>, events: mpsc::Sender<Supervi
         tokio::task::spawn_local(async move {
             let id = ConnectionId(next);
             serve(id, socket, &events).await;
-            let _ = events.send(SupervisorEvent::Closed(id)).await;
+            let _ = events.send(SupervisorEvent::Closed(id).into()).await;
             drop(slot);
         });
     }
 }
 
-async fn serve(id: ConnectionId, socket: OwnedFd, events: &mpsc::Sender<SupervisorEvent>) {
+async fn serve<T: From<SupervisorEvent>>(
+    id: ConnectionId,
+    socket: OwnedFd,
+    events: &mpsc::Sender<T>,
+) {
     let Ok(socket) = crate::async_fd::watch(socket, Interest::READABLE | Interest::WRITABLE) else {
         return;
     };
@@ -166,7 +173,7 @@ async fn serve(id: ConnectionId, socket: OwnedFd, events: &mpsc::Sender<Supervis
     match register(id, &socket, first, answer) {
         Ok(registering) => {
             if events
-                .send(SupervisorEvent::Registered(Box::new(registering)))
+                .send(SupervisorEvent::Registered(Box::new(registering)).into())
                 .await
                 .is_err()
             {
@@ -199,11 +206,11 @@ async fn serve(id: ConnectionId, socket: OwnedFd, events: &mpsc::Sender<Supervis
             message = next_message(&socket) => match message {
                 Some((bytes, _)) => match decode::<FromSupervisor>(&bytes) {
                     Ok(FromSupervisor::Goodbye) => {
-                        let _ = events.send(SupervisorEvent::Goodbye(id)).await;
+                        let _ = events.send(SupervisorEvent::Goodbye(id).into()).await;
                         return;
                     }
                     Ok(FromSupervisor::Configured) => {
-                        if events.send(SupervisorEvent::Configured(id)).await.is_err() {
+                        if events.send(SupervisorEvent::Configured(id).into()).await.is_err() {
                             return;
                         }
                     }

@@ -76,6 +76,12 @@ pub enum Input {
     Query(Query),
 }
 
+impl From<SupervisorEvent> for Input {
+    fn from(event: SupervisorEvent) -> Self {
+        Self::Supervisor(event)
+    }
+}
+
 /// Where the daemon keeps things.
 #[derive(Clone, Debug)]
 pub struct Places {
@@ -225,16 +231,7 @@ impl Daemon {
         daemon.reconcile().await;
         dns_watch::start(daemon.sender.clone());
         let listener = supervisors::listen_at(&daemon.places.runtime.join("supervisor.sock"))?;
-        let (events, mut received) = mpsc::channel(64);
-        tokio::task::spawn_local(supervisors::accept_all(listener, events));
-        let sender = daemon.sender.clone();
-        tokio::task::spawn_local(async move {
-            while let Some(event) = received.recv().await {
-                if sender.send(Input::Supervisor(event)).await.is_err() {
-                    return;
-                }
-            }
-        });
+        tokio::task::spawn_local(supervisors::accept_all(listener, daemon.sender.clone()));
         Ok(daemon)
     }
 
