@@ -31,6 +31,11 @@ struct Room {
     len: size_t,
 }
 
+/// The end of every function's arguments.
+fn caller(at: *mut c_char, len: size_t, errno: *mut c_int, h_errno: *mut c_int) -> (Errors, Room) {
+    (Errors { errno, h_errno }, Room { at, len })
+}
+
 /// The IPv4 addresses of a name.
 ///
 /// # Safety
@@ -44,14 +49,7 @@ pub unsafe extern "C" fn _nss_rspawn_gethostbyname_r(
     errnop: *mut c_int,
     h_errnop: *mut c_int,
 ) -> c_int {
-    let errors = Errors {
-        errno: errnop,
-        h_errno: h_errnop,
-    };
-    let room = Room {
-        at: buffer,
-        len: buflen,
-    };
+    let (errors, room) = caller(buffer, buflen, errnop, h_errnop);
     // SAFETY: the arguments are the caller's.
     answer_with(errors, || unsafe {
         by_name(name, libc::AF_INET, result, room)
@@ -72,14 +70,7 @@ pub unsafe extern "C" fn _nss_rspawn_gethostbyname2_r(
     errnop: *mut c_int,
     h_errnop: *mut c_int,
 ) -> c_int {
-    let errors = Errors {
-        errno: errnop,
-        h_errno: h_errnop,
-    };
-    let room = Room {
-        at: buffer,
-        len: buflen,
-    };
+    let (errors, room) = caller(buffer, buflen, errnop, h_errnop);
     // SAFETY: the arguments are the caller's.
     answer_with(errors, || unsafe { by_name(name, family, result, room) })
 }
@@ -101,14 +92,7 @@ pub unsafe extern "C" fn _nss_rspawn_gethostbyname3_r(
     ttlp: *mut i32,
     canonp: *mut *mut c_char,
 ) -> c_int {
-    let errors = Errors {
-        errno: errnop,
-        h_errno: h_errnop,
-    };
-    let room = Room {
-        at: buffer,
-        len: buflen,
-    };
+    let (errors, room) = caller(buffer, buflen, errnop, h_errnop);
     answer_with(errors, || {
         // SAFETY: the arguments are the caller's; by_name has filled in `result`.
         unsafe {
@@ -172,14 +156,7 @@ pub unsafe extern "C" fn _nss_rspawn_gethostbyaddr_r(
     errnop: *mut c_int,
     h_errnop: *mut c_int,
 ) -> c_int {
-    let errors = Errors {
-        errno: errnop,
-        h_errno: h_errnop,
-    };
-    let room = Room {
-        at: buffer,
-        len: buflen,
-    };
+    let (errors, room) = caller(buffer, buflen, errnop, h_errnop);
     // SAFETY: the arguments are the caller's.
     answer_with(errors, || unsafe {
         by_address(query::address(address, len, family)?, result, room)
@@ -202,14 +179,7 @@ pub unsafe extern "C" fn _nss_rspawn_gethostbyaddr2_r(
     h_errnop: *mut c_int,
     ttlp: *mut i32,
 ) -> c_int {
-    let errors = Errors {
-        errno: errnop,
-        h_errno: h_errnop,
-    };
-    let room = Room {
-        at: buffer,
-        len: buflen,
-    };
+    let (errors, room) = caller(buffer, buflen, errnop, h_errnop);
     answer_with(errors, || {
         // SAFETY: the arguments are the caller's.
         unsafe {

@@ -1,6 +1,5 @@
 //! Copies from one descriptor to another without waiting for either.
 
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -66,12 +65,6 @@ impl Pump {
             draining: true,
             ..self
         }
-    }
-
-    /// Whether this pump carries what the container says.
-    #[must_use]
-    pub fn is_output(&self) -> bool {
-        self.draining
     }
 
     /// What the pump waits for, and on which descriptor.
@@ -194,14 +187,4 @@ impl Pump {
             self.to = None;
         }
     }
-}
-
-/// Waits until a descriptor can be written.
-///
-/// # Errors
-/// As poll(2).
-pub fn wait_writable(fd: BorrowedFd<'_>) -> io::Result<()> {
-    use rustix::event::{PollFd, poll};
-    poll(&mut [PollFd::new(&fd, PollFlags::OUT)], None)?;
-    Ok(())
 }
