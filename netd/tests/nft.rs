@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+#[path = "nft/neighbours.rs"]
+mod neighbours;
 #[path = "nft/owner.rs"]
 mod owner;
 #[path = "nft/readback.rs"]

@@ -36,8 +36,8 @@ impl Batch {
         for (set, id) in layout.sets.iter().zip(1..) {
             let what = format!("set {}", set.name);
             batch.create(NfTablesMessage::NewSet(messages::new_set(set, id)), &what);
-            if !set.elements.is_empty() {
-                let elements = messages::elements(set.name, set.elements.iter().cloned());
+            if let Some(elements) = set.elements.wanted().filter(|all| !all.is_empty()) {
+                let elements = messages::elements(set.name, elements.iter().cloned());
                 batch.create(NfTablesMessage::NewSetElement(elements), &what);
             }
         }

@@ -1,10 +1,13 @@
 //! Expressions: the instructions that a rule is made of, nf_tables' register machine.
 //!
 //! Each function gives the instructions of one condition or one statement. All use
-//! register 1, which the kernel reports back under the number it was given.
+//! register 1, which the kernel reports back under the number it was given, and the
+//! parts of it that follow.
 //! Numbers are those of `linux/netfilter/nf_tables.h`.
 
-use netlink_packet_core::DefaultNla;
+use std::time::Duration;
+
+use netlink_packet_core::{DefaultNla, Emitable};
 use netlink_packet_netfilter::nftables::{
     Bitwise, Cmp, DataAttribute, Expressions, Immediate, Lookup, Meta, MetaKey, Operator, Payload,
     Register, Verdict, VerdictAttribute,
@@ -14,6 +17,8 @@ use netlink_packet_netfilter::nftables::{
 pub(super) type Code = Vec<Expressions>;
 
 const REG: Register = Register::Reg1;
+/// Behind a link index in [`REG`].
+const NEXT_REG: Register = Register::Reg32_01;
 /// Number of register 1, for the expressions that are written attribute by attribute.
 const REG_NUMBER: u32 = 1;
 
@@ -35,6 +40,51 @@ const CT_STATUS: u32 = 2;
 pub(super) const CT_ESTABLISHED_OR_RELATED: u32 = (1 << 1) | (1 << 2);
 /// Bit of `ct status` of a flow whose destination was translated (IPS_DST_NAT).
 pub(super) const CT_DNAT: u32 = 1 << 5;
+
+/// A rate that something may have, and how much of it may come at once.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limit {
+    pub per_second: u64,
+    pub burst: u32,
+}
+
+/// What becomes of the elements of a set.
+#[derive(Debug, Clone, Copy)]
+enum Operation {
+    /// An element that is not there is added.
+    Add = 0,
+    /// The same, and the time of one that is there begins anew.
+    Update = 1,
+}
+
+/// One of a packet's two addresses.
+#[derive(Debug, Clone, Copy)]
+struct AddressField {
+    link: MetaKey,
+    offset: u32,
+    length: u32,
+}
+
+const IPV4_SOURCE: AddressField = AddressField {
+    link: MetaKey::Iif,
+    offset: 12,
+    length: 4,
+};
+const IPV4_DESTINATION: AddressField = AddressField {
+    link: MetaKey::Oif,
+    offset: 16,
+    length: 4,
+};
+const IPV6_SOURCE: AddressField = AddressField {
+    link: MetaKey::Iif,
+    offset: 8,
+    length: 16,
+};
+const IPV6_DESTINATION: AddressField = AddressField {
+    link: MetaKey::Oif,
+    offset: 24,
+    length: 16,
+};
 
 /// A family of the packet, as `meta nfproto` has it.
 #[derive(Debug, Clone, Copy)]
@@ -160,6 +210,55 @@ pub(super) fn source_has_no_route_back() -> Code {
     vec![fib, compare(vec![0; 4])]
 }
 
+/// The incoming link and the IPv4 source are in the named set.
+pub(super) fn ipv4_source_in(set: &str) -> Code {
+    known(IPV4_SOURCE, set)
+}
+
+/// The incoming link and the IPv6 source are in the named set.
+pub(super) fn ipv6_source_in(set: &str) -> Code {
+    known(IPV6_SOURCE, set)
+}
+
+/// The outgoing link and the IPv4 destination are in the named set.
+pub(super) fn ipv4_destination_in(set: &str) -> Code {
+    known(IPV4_DESTINATION, set)
+}
+
+/// The outgoing link and the IPv6 destination are in the named set.
+pub(super) fn ipv6_destination_in(set: &str) -> Code {
+    known(IPV6_DESTINATION, set)
+}
+
+/// Adds the incoming link and the IPv4 source to the named set, for the set's own time.
+/// Ends the rule where the set is full, like all that add.
+pub(super) fn add_ipv4_source(set: &str) -> Code {
+    remember(IPV4_SOURCE, set, Duration::ZERO)
+}
+
+/// Adds the incoming link and the IPv6 source to the named set, for the set's own time.
+pub(super) fn add_ipv6_source(set: &str) -> Code {
+    remember(IPV6_SOURCE, set, Duration::ZERO)
+}
+
+/// Adds the outgoing link and the IPv4 destination to the named set for so long.
+pub(super) fn add_ipv4_destination(set: &str, time: Duration) -> Code {
+    remember(IPV4_DESTINATION, set, time)
+}
+
+/// Adds the outgoing link and the IPv6 destination to the named set for so long.
+pub(super) fn add_ipv6_destination(set: &str, time: Duration) -> Code {
+    remember(IPV6_DESTINATION, set, time)
+}
+
+/// The incoming link has used up its limit, which is kept in the named set.
+pub(super) fn incoming_link_is_over(limit: Limit, set: &str) -> Code {
+    vec![
+        load_meta(MetaKey::Iif),
+        change_set(set, Operation::Update, Duration::ZERO, Some(over(limit))),
+    ]
+}
+
 /// The state of the packet's connection has one of these bits.
 pub(super) fn ct_state_any(bits: u32) -> Code {
     ct_any(CT_STATE, bits)
@@ -250,6 +349,97 @@ fn verdict(code: u32) -> Expressions {
     ])
 }
 
+fn known(field: AddressField, set: &str) -> Code {
+    let mut code = load_with_link(field);
+    code.push(look_up(set));
+    code
+}
+
+fn remember(field: AddressField, set: &str, time: Duration) -> Code {
+    let mut code = load_with_link(field);
+    code.push(change_set(set, Operation::Add, time, None));
+    code
+}
+
+/// Loads the index of the link on an address's side, and behind it the address.
+fn load_with_link(field: AddressField) -> Code {
+    vec![
+        load_meta(field.link),
+        Expressions::Payload(vec![
+            Payload::DestinationRegister(NEXT_REG),
+            Payload::Base(PAYLOAD_NETWORK_HEADER),
+            Payload::Offset(field.offset),
+            Payload::Len(field.length),
+        ]),
+    ]
+}
+
+/// Puts what was loaded into a set (`dynset`), with an instruction of its own for each
+/// element if any. A time of zero is the set's own.
+fn change_set(
+    set: &str,
+    operation: Operation,
+    time: Duration,
+    instruction: Option<Vec<DefaultNla>>,
+) -> Expressions {
+    const SET_NAME: u16 = 1;
+    const OPERATION: u16 = 3;
+    const KEY_REGISTER: u16 = 4;
+    const TIMEOUT: u16 = 6;
+    const EXPRESSION: u16 = 7;
+    let mut attributes = vec![
+        DefaultNla::new(SET_NAME, [set.as_bytes(), &[0]].concat()),
+        number(OPERATION, operation as u32),
+        number(KEY_REGISTER, REG_NUMBER),
+        long_number(TIMEOUT, u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+    ];
+    if let Some(parts) = instruction {
+        attributes.push(nest(EXPRESSION, &parts));
+    }
+    Expressions::Other {
+        expression_type: "dynset".to_owned(),
+        attributes,
+    }
+}
+
+/// `limit rate over`: true for each packet beyond the limit.
+fn over(limit: Limit) -> Vec<DefaultNla> {
+    const NAME: u16 = 1;
+    const DATA: u16 = 2;
+    const RATE: u16 = 1;
+    const UNIT: u16 = 2;
+    const BURST: u16 = 3;
+    const TYPE: u16 = 4;
+    const FLAGS: u16 = 5;
+    const PACKETS: u32 = 0;
+    const INVERTED: u32 = 1;
+    let data = [
+        long_number(RATE, limit.per_second),
+        long_number(UNIT, 1),
+        number(BURST, limit.burst),
+        number(TYPE, PACKETS),
+        number(FLAGS, INVERTED),
+    ];
+    vec![
+        DefaultNla::new(NAME, b"limit\0".to_vec()),
+        nest(DATA, &data),
+    ]
+}
+
+fn number(kind: u16, value: u32) -> DefaultNla {
+    DefaultNla::new(kind, value.to_be_bytes().to_vec())
+}
+
+fn long_number(kind: u16, value: u64) -> DefaultNla {
+    DefaultNla::new(kind, value.to_be_bytes().to_vec())
+}
+
+fn nest(kind: u16, parts: &[DefaultNla]) -> DefaultNla {
+    let mut bytes = vec![0; parts.buffer_len()];
+    parts.emit(&mut bytes);
+    DefaultNla::new(kind, bytes)
+}
+
 /// An expression that the packet crate has no type for; all its attributes are 32-bit
 /// numbers in network order.
 fn other(name: &str, attributes: &[(u16, u32)]) -> Expressions {
@@ -257,7 +447,7 @@ fn other(name: &str, attributes: &[(u16, u32)]) -> Expressions {
         expression_type: name.to_owned(),
         attributes: attributes
             .iter()
-            .map(|&(kind, value)| DefaultNla::new(kind, value.to_be_bytes().to_vec()))
+            .map(|&(kind, value)| number(kind, value))
             .collect(),
     }
 }

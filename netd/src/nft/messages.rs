@@ -7,7 +7,7 @@ use netlink_packet_netfilter::nftables::{
     TableMessage,
 };
 
-use super::rules::{Chain, Kind, Rule, Set};
+use super::rules::{ByteOrder, Chain, Elements, Kind, Rule, Set};
 use super::table::TABLE_NAME;
 
 const NF_ACCEPT: u32 = 1;
@@ -93,10 +93,20 @@ pub(super) fn set(set: &Set) -> SetMessage {
         SetAttribute::KeyLen(set.kind.length()),
         SetAttribute::UserData(byte_order(set.kind)),
     ]);
-    if set.constant {
-        message
-            .attributes
-            .push(SetAttribute::Flags(SetFlags::Constant));
+    match set.elements {
+        Elements::Constant(_) => {
+            let flags = SetFlags::Constant;
+            message.attributes.push(SetAttribute::Flags(flags));
+        }
+        Elements::Ours(_) => {}
+        Elements::OfPackets(remembered) => {
+            let flags = SetFlags::Eval | SetFlags::Timeout;
+            let milliseconds = u64::try_from(remembered.as_millis()).unwrap_or(u64::MAX);
+            message.attributes.extend([
+                SetAttribute::Flags(flags),
+                SetAttribute::Timeout(milliseconds),
+            ]);
+        }
     }
     message
 }
@@ -104,20 +114,25 @@ pub(super) fn set(set: &Set) -> SetMessage {
 /// The byte order of a set's keys as user data, without which nft shows other elements.
 fn byte_order(kind: Kind) -> Vec<u8> {
     const KEY_BYTE_ORDER: u8 = 0;
+    const OF_EACH_PART: u32 = 0;
     const HOST: u32 = 1;
     const NETWORK: u32 = 2;
-    let order = if kind.host_order() { HOST } else { NETWORK };
+    let order = match kind.byte_order() {
+        None => OF_EACH_PART,
+        Some(ByteOrder::Host) => HOST,
+        Some(ByteOrder::Network) => NETWORK,
+    };
     let mut data = vec![KEY_BYTE_ORDER, 4];
     data.extend(order.to_ne_bytes());
     data
 }
 
 /// A set with what the kernel only wants when it makes one: a number within the
-/// transaction, and how many elements to expect of a constant set.
+/// transaction, and how many elements to make room for.
 pub(super) fn new_set(set: &Set, id: u32) -> SetMessage {
     let mut message = self::set(set);
     message.attributes.push(SetAttribute::Id(id));
-    if let (true, Ok(size)) = (set.constant, u32::try_from(set.elements.len())) {
+    if let Some(size) = set.size() {
         message
             .attributes
             .push(SetAttribute::Description(vec![SetDescription::Size(size)]));

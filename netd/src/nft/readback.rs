@@ -151,13 +151,14 @@ fn set_as_wanted(socket: &mut NftSocket, set: &Set) -> Result<Option<bool>, NftE
         }
         _ => false,
     };
-    if !same {
-        return Ok(Some(false));
-    }
+    let (true, Some(wanted)) = (same, set.elements.wanted()) else {
+        // Elements that packets add are as they should be, whatever they are.
+        return Ok(Some(same));
+    };
     let request = NfTablesMessage::GetSetElement(messages::elements(set.name, []));
     match socket.dump(READING, request)? {
         Dump::Interrupted => Ok(None),
-        Dump::Whole(answer) => Ok(Some(keys(&answer) == set.elements)),
+        Dump::Whole(answer) => Ok(Some(keys(&answer) == *wanted)),
     }
 }
 

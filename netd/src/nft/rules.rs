@@ -2,15 +2,32 @@
 //!
 //! | chain | hook | what it does |
 //! |---|---|---|
-//! | `prerouting` | filter, raw | drops what a container must not send: DHCP for the host's own port, sources that do not belong to its link, 127/8, redirects and router advertisements |
-//! | `forward` | filter | lets new flows into containers only from other containers, for published ports, or by the set `inbound_open` |
+//! | `prerouting` | filter, raw | drops what a container must not send: DHCP for the host's own port, sources that do not belong to its link, 127/8, redirects and router advertisements; and IPv6 sources that a link invents faster than hosts come up |
+//! | `forward` | filter | lets new flows into containers only from other containers, for published ports, or by the set `inbound_open`; holds back who looks for containers one address after the other |
 //! | `postrouting` | nat, srcnat | masquerades what leaves our links for other ones |
+//!
+//! # Why new addresses are held back
+//!
+//! Each address that the host has an answer or a packet for costs an entry of the
+//! kernel's neighbour table, 1024 of each family for all links together (`gc_thresh3`).
+//! A link of /64 has no end of addresses, so one container could fill the table, and no
+//! other, nor the uplink, would reach anybody new. Of each link, so many entries can be
+//! made within the five seconds for which the kernel holds them at the least:
+//!
+//! | by | at once | a second | remembered | within 5 s |
+//! |---|---|---|---|---|
+//! | IPv6 sources of the link | 16 | 4 | 5 s | 36 |
+//! | others' addresses that it sends to and that have not been heard of | 32 | 5 | 5 s | 57 |
+//!
+//! IPv4 sources need no limit, as a /28 has 13 of them. Addresses that are known (all
+//! sources that were heard of) cost nothing, so ordinary traffic never meets a limit.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use netlink_packet_netfilter::nftables::InetHookNumber;
 
-use super::expr::{self, Code, Family, Transport};
+use super::expr::{self, Code, Family, Limit, Transport};
 
 /// Set of link indices that new flows from outside may enter (`Inbound=yes`).
 pub const INBOUND_OPEN: &str = "inbound_open";
@@ -18,6 +35,35 @@ pub const INBOUND_OPEN: &str = "inbound_open";
 const FROM_UNSPECIFIED: &str = "icmpv6_from_unspecified";
 /// Set of the ICMPv6 types that a container may not send us.
 const NOT_FROM_CONTAINERS: &str = "icmpv6_of_routers";
+
+/// Set of the IPv4 addresses that were heard of, by link.
+const IPV4_HOSTS: &str = "ipv4_hosts";
+/// Set of the IPv6 addresses that were heard of, by link.
+const IPV6_HOSTS: &str = "ipv6_hosts";
+/// Set of the links that new IPv6 sources come from.
+const NEW_SOURCES: &str = "new_sources";
+/// Set of the links that look for hosts which were not heard of.
+const NEW_DESTINATIONS: &str = "new_destinations";
+
+/// How many sources of a link may come up.
+const SOURCES_LIMIT: Limit = Limit {
+    per_second: 4,
+    burst: 16,
+};
+/// How many hosts that were not heard of a link may send to.
+const DESTINATIONS_LIMIT: Limit = Limit {
+    per_second: 5,
+    burst: 32,
+};
+/// How long an address counts as known where a link can have any number of them.
+const REMEMBERED: Duration = Duration::from_secs(5);
+/// How long an IPv4 address counts as known that was a source: of those there are few.
+const IPV4_REMEMBERED: Duration = Duration::from_secs(60 * 60);
+/// How long a link's limit is kept that is not in use, more than it takes to fill again.
+const LIMIT_KEPT: Duration = Duration::from_secs(60);
+/// The most elements of a set that packets fill, about 8 MB. What finds no place in it
+/// passes as far as its link's limit allows.
+const ELEMENTS_MAX: u32 = 65_535;
 
 /// Name of the chain that filters what containers send.
 pub const PREROUTING: &str = "prerouting";
@@ -44,15 +90,26 @@ pub(super) enum Kind {
     Icmpv6Type,
     /// Link indices, 32 bits in the host's byte order.
     Link,
+    /// A link index and an IPv4 address.
+    LinkAndIpv4,
+    /// A link index and an IPv6 address.
+    LinkAndIpv6,
 }
 
 impl Kind {
     /// Number of the type by which the program nft shows the elements; the kernel keeps
     /// it without looking.
     pub fn shown_as(self) -> u32 {
+        const IPV4: u32 = 7;
+        const IPV6: u32 = 8;
+        const LINK: u32 = 20;
+        const ICMPV6_TYPE: u32 = 29;
+        // The parts of a compound are six bits each.
         match self {
-            Kind::Icmpv6Type => 29,
-            Kind::Link => 20,
+            Kind::Icmpv6Type => ICMPV6_TYPE,
+            Kind::Link => LINK,
+            Kind::LinkAndIpv4 => LINK << 6 | IPV4,
+            Kind::LinkAndIpv6 => LINK << 6 | IPV6,
         }
     }
 
@@ -61,12 +118,46 @@ impl Kind {
         match self {
             Kind::Icmpv6Type => 1,
             Kind::Link => 4,
+            Kind::LinkAndIpv4 => 8,
+            Kind::LinkAndIpv6 => 20,
         }
     }
 
-    /// The elements are in the host's byte order.
-    pub fn host_order(self) -> bool {
-        self == Kind::Link
+    /// The byte order of the elements; `None` where the parts have one each.
+    pub fn byte_order(self) -> Option<ByteOrder> {
+        match self {
+            Kind::Icmpv6Type => Some(ByteOrder::Network),
+            Kind::Link => Some(ByteOrder::Host),
+            Kind::LinkAndIpv4 | Kind::LinkAndIpv6 => None,
+        }
+    }
+}
+
+/// An order of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ByteOrder {
+    Host,
+    Network,
+}
+
+/// Where the elements of a set come from.
+#[derive(Debug, Clone)]
+pub(super) enum Elements {
+    /// They never change.
+    Constant(BTreeSet<Vec<u8>>),
+    /// We set them.
+    Ours(BTreeSet<Vec<u8>>),
+    /// Packets add them, for so long if their rule says nothing else.
+    OfPackets(Duration),
+}
+
+impl Elements {
+    /// Those that are to be there; `None` where that is not ours to say.
+    pub fn wanted(&self) -> Option<&BTreeSet<Vec<u8>>> {
+        match self {
+            Elements::Constant(elements) | Elements::Ours(elements) => Some(elements),
+            Elements::OfPackets(_) => None,
+        }
     }
 }
 
@@ -75,9 +166,18 @@ impl Kind {
 pub(super) struct Set {
     pub name: &'static str,
     pub kind: Kind,
-    /// The elements never change.
-    pub constant: bool,
-    pub elements: BTreeSet<Vec<u8>>,
+    pub elements: Elements,
+}
+
+impl Set {
+    /// How many elements to make room for, if that is known beforehand.
+    pub fn size(&self) -> Option<u32> {
+        match &self.elements {
+            Elements::Constant(elements) => u32::try_from(elements.len()).ok(),
+            Elements::Ours(_) => None,
+            Elements::OfPackets(_) => Some(ELEMENTS_MAX),
+        }
+    }
 }
 
 /// What a base chain does.
@@ -130,12 +230,17 @@ impl Layout {
                 Set {
                     name: INBOUND_OPEN,
                     kind: Kind::Link,
-                    constant: false,
-                    elements: inbound_open
-                        .iter()
-                        .map(|&index| link_element(index))
-                        .collect(),
+                    elements: Elements::Ours(
+                        inbound_open
+                            .iter()
+                            .map(|&index| link_element(index))
+                            .collect(),
+                    ),
                 },
+                of_packets(IPV4_HOSTS, Kind::LinkAndIpv4, IPV4_REMEMBERED),
+                of_packets(IPV6_HOSTS, Kind::LinkAndIpv6, REMEMBERED),
+                of_packets(NEW_SOURCES, Kind::Link, LIMIT_KEPT),
+                of_packets(NEW_DESTINATIONS, Kind::Link, LIMIT_KEPT),
             ],
             chains: vec![prerouting(group), forward(group), postrouting(group)],
         }
@@ -151,8 +256,15 @@ fn icmpv6_types(name: &'static str, types: &[u8]) -> Set {
     Set {
         name,
         kind: Kind::Icmpv6Type,
-        constant: true,
-        elements: types.iter().map(|&number| vec![number]).collect(),
+        elements: Elements::Constant(types.iter().map(|&number| vec![number]).collect()),
+    }
+}
+
+fn of_packets(name: &'static str, kind: Kind, remembered: Duration) -> Set {
+    Set {
+        name,
+        kind,
+        elements: Elements::OfPackets(remembered),
     }
 }
 
@@ -236,11 +348,32 @@ fn prerouting(group: u32) -> Chain {
                 "forged source address",
                 [expr::source_has_no_route_back(), drop()],
             ),
+            rule(
+                "known source",
+                [v4(), expr::ipv4_source_in(IPV4_HOSTS), expr::accept()],
+            ),
+            rule("new source", [v4(), expr::add_ipv4_source(IPV4_HOSTS)]),
+            rule(
+                "known source",
+                [v6(), expr::ipv6_source_in(IPV6_HOSTS), expr::accept()],
+            ),
+            rule(
+                "too many new sources",
+                [
+                    v6(),
+                    expr::incoming_link_is_over(SOURCES_LIMIT, NEW_SOURCES),
+                    drop(),
+                ],
+            ),
+            rule("new source", [v6(), expr::add_ipv6_source(IPV6_HOSTS)]),
         ],
     }
 }
 
 fn forward(group: u32) -> Chain {
+    let v4 = || expr::family(Family::V4);
+    let v6 = || expr::family(Family::V6);
+    let between = || expr::from_group(group);
     Chain {
         name: FORWARD,
         chain_type: ChainType::Filter,
@@ -252,16 +385,56 @@ fn forward(group: u32) -> Chain {
                 [expr::not_to_group(group), expr::accept()],
             ),
             rule(
-                "between containers",
-                [expr::from_group(group), expr::accept()],
-            ),
-            rule(
                 "answers",
                 [
                     expr::ct_state_any(expr::CT_ESTABLISHED_OR_RELATED),
                     expr::accept(),
                 ],
             ),
+            rule(
+                "between containers",
+                [
+                    between(),
+                    v4(),
+                    expr::ipv4_destination_in(IPV4_HOSTS),
+                    expr::accept(),
+                ],
+            ),
+            rule(
+                "between containers",
+                [
+                    between(),
+                    v6(),
+                    expr::ipv6_destination_in(IPV6_HOSTS),
+                    expr::accept(),
+                ],
+            ),
+            rule(
+                "too many unknown hosts",
+                [
+                    between(),
+                    expr::incoming_link_is_over(DESTINATIONS_LIMIT, NEW_DESTINATIONS),
+                    expr::count_and_drop(),
+                ],
+            ),
+            // Remembered, so that who only listens can be sent to at any rate.
+            rule(
+                "unknown host",
+                [
+                    between(),
+                    v4(),
+                    expr::add_ipv4_destination(IPV4_HOSTS, REMEMBERED),
+                ],
+            ),
+            rule(
+                "unknown host",
+                [
+                    between(),
+                    v6(),
+                    expr::add_ipv6_destination(IPV6_HOSTS, REMEMBERED),
+                ],
+            ),
+            rule("between containers", [between(), expr::accept()]),
             rule(
                 "published ports",
                 [expr::ct_status_any(expr::CT_DNAT), expr::accept()],

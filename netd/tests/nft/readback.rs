@@ -47,6 +47,28 @@ fn net8(addr: &str) -> Value {
     json!({"prefix": {"addr": addr, "len": 8}})
 }
 
+fn source(protocol: &str) -> Value {
+    json!({"concat": [meta("iif"), field(protocol, "saddr")]})
+}
+
+fn destination(protocol: &str) -> Value {
+    json!({"concat": [meta("oif"), field(protocol, "daddr")]})
+}
+
+fn for_5s(element: Value) -> Value {
+    json!({"elem": {"val": element, "timeout": 5}})
+}
+
+fn add(element: Value, set: &str) -> Value {
+    json!({"set": {"op": "add", "elem": element, "set": set}})
+}
+
+/// More packets of one link than the rate and the burst allow.
+fn over(rate: u32, burst: u32, set: &str) -> Value {
+    let limit = json!({"rate": rate, "burst": burst, "per": "second", "inv": true});
+    json!({"set": {"op": "update", "elem": meta("iif"), "set": set, "stmt": [{"limit": limit}]}})
+}
+
 /// Chain and expressions of each rule as they should be reported.
 fn wanted_rules() -> Vec<(&'static str, Vec<Value>)> {
     let group = registry::LINK_GROUP;
@@ -58,6 +80,7 @@ fn wanted_rules() -> Vec<(&'static str, Vec<Value>)> {
         parts
     };
     let unspecified = || is(field("ip6", "saddr"), json!("::"));
+    let between = || is(meta("iifgroup"), json!(group));
     vec![
         (
             "prerouting",
@@ -106,12 +129,25 @@ fn wanted_rules() -> Vec<(&'static str, Vec<Value>)> {
             )]),
         ),
         (
-            "forward",
-            vec![is_not(meta("oifgroup"), json!(group)), accept()],
+            "prerouting",
+            vec![is(source("ip"), json!("@ipv4_hosts")), accept()],
+        ),
+        ("prerouting", vec![add(source("ip"), "@ipv4_hosts")]),
+        (
+            "prerouting",
+            vec![is(source("ip6"), json!("@ipv6_hosts")), accept()],
         ),
         (
+            "prerouting",
+            dropped(vec![
+                is(meta("nfproto"), json!("ipv6")),
+                over(4, 16, "@new_sources"),
+            ]),
+        ),
+        ("prerouting", vec![add(source("ip6"), "@ipv6_hosts")]),
+        (
             "forward",
-            vec![is(meta("iifgroup"), json!(group)), accept()],
+            vec![is_not(meta("oifgroup"), json!(group)), accept()],
         ),
         (
             "forward",
@@ -120,6 +156,35 @@ fn wanted_rules() -> Vec<(&'static str, Vec<Value>)> {
                 accept(),
             ],
         ),
+        (
+            "forward",
+            vec![
+                between(),
+                is(destination("ip"), json!("@ipv4_hosts")),
+                accept(),
+            ],
+        ),
+        (
+            "forward",
+            vec![
+                between(),
+                is(destination("ip6"), json!("@ipv6_hosts")),
+                accept(),
+            ],
+        ),
+        (
+            "forward",
+            dropped(vec![between(), over(5, 32, "@new_destinations")]),
+        ),
+        (
+            "forward",
+            vec![between(), add(for_5s(destination("ip")), "@ipv4_hosts")],
+        ),
+        (
+            "forward",
+            vec![between(), add(for_5s(destination("ip6")), "@ipv6_hosts")],
+        ),
+        ("forward", vec![between(), accept()]),
         ("forward", vec![has(ct("status"), json!("dnat")), accept()]),
         (
             "forward",
@@ -177,6 +242,7 @@ fn nft_reads_the_chains_and_sets_that_were_meant() {
     assert_eq!(chains, wanted);
 
     table.set_inbound_open(&BTreeSet::from([1])).unwrap();
+    let of_packets = |name: &str, kind: Value| json!([name, kind, json!(["timeout"]), null]);
     let sets: Vec<_> = listed(&netns, "set")
         .into_iter()
         .map(|s| json!([s["name"], s["type"], s["flags"], s["elem"]]))
@@ -201,6 +267,10 @@ fn nft_reads_the_chains_and_sets_that_were_meant() {
             ]
         ]),
         json!(["inbound_open", "iface_index", null, ["lo"]]),
+        of_packets("ipv4_hosts", json!(["iface_index", "ipv4_addr"])),
+        of_packets("ipv6_hosts", json!(["iface_index", "ipv6_addr"])),
+        of_packets("new_sources", json!("iface_index")),
+        of_packets("new_destinations", json!("iface_index")),
     ];
     assert_eq!(sets, wanted);
 }
