@@ -13,6 +13,13 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, 
 
 use crate::mountinfo;
 
+/// The slice that holds the cgroups of machines, below the hierarchy's root.
+pub const MACHINE_SLICE: &str = "machine.slice";
+/// Extended attributes that say that a cgroup is of rspawn's making: the first on every
+/// kernel, but only for the host's root with all its capabilities; the second from Linux
+/// 5.7 on, for whoever owns the cgroup.
+pub const MARKS: [&str; 2] = ["trusted.rspawn", "user.rspawn"];
+
 const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::CLOEXEC);
@@ -169,6 +176,18 @@ impl AsFd for Group {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
     }
+}
+
+/// Whether a cgroup is of rspawn's making.
+#[must_use]
+pub fn is_marked(group: &Group) -> bool {
+    use std::os::fd::AsRawFd;
+    // The descriptor is one that attributes cannot be read of by itself.
+    let path = format!("/proc/self/fd/{}", group.directory.as_raw_fd());
+    MARKS.iter().any(|mark| {
+        let mut value = [0; 8];
+        rustix::fs::getxattr(&path, *mark, &mut value).is_ok()
+    })
 }
 
 /// Removes a cgroup and those below it. That it is gone is no error. What is below is

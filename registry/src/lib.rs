@@ -9,9 +9,12 @@ pub mod host_id;
 pub mod ifname;
 pub mod leader;
 pub mod mac;
+pub mod mount_points;
 pub mod mountinfo;
+pub mod names;
 pub mod networkd;
 pub mod record_text;
+pub mod unit_name;
 
 #[cfg(feature = "client")]
 pub mod protocol;

@@ -8,20 +8,16 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use registry::MachineName;
-use registry::cgroup2::{Group, Hierarchy, remove_tree};
+use registry::cgroup2::{Group, Hierarchy, MACHINE_SLICE, MARKS, is_marked, remove_tree};
+use registry::unit_name::machine_scope;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, XattrFlags, mkdir, rmdir};
 use rustix::io::Errno;
 
 use crate::error::{Doing, StepError};
-use crate::unit_name::machine_scope;
 
-const SLICE: &str = "machine.slice";
 const PAYLOAD: &str = "payload";
 const EVENTS: &str = "cgroup.events";
-/// Says that a cgroup is of rspawn's making: the first on every kernel, the second
-/// where the caller is not the host's root.
-const MARKS: [&str; 2] = ["trusted.rspawn", "user.rspawn"];
 /// How long processes that were killed may take to go away.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a cgroup is made again that netd has taken for a crashed supervisor's.
@@ -70,11 +66,11 @@ impl Cgroup {
     /// another manager.
     pub fn create(machine: &MachineName) -> Result<Self, CgroupError> {
         let hierarchy = Hierarchy::find().doing(|| "find or mount a cgroup2 hierarchy".into())?;
-        let below = Path::new(SLICE).join(machine_scope(machine.as_str()));
+        let below = Path::new(MACHINE_SLICE).join(machine_scope(machine.as_str()));
         let directory = hierarchy.directory_below(&below);
         let doing = || format!("make the cgroup {}", directory.display());
         let root = hierarchy.directory_below(Path::new(""));
-        let slice = hierarchy.directory_below(Path::new(SLICE));
+        let slice = hierarchy.directory_below(Path::new(MACHINE_SLICE));
         make(&slice).doing(doing)?;
         let controllers = read(&root, "cgroup.controllers");
         share_out(&root, &controllers);
@@ -143,10 +139,10 @@ impl Cgroup {
 /// Makes what belongs into a new scope.
 fn fill(scope: &Path, controllers: &str) -> io::Result<(Group, Group)> {
     let group = Group::open(scope)?;
-    let marked = MARKS
-        .iter()
-        .any(|mark| rustix::fs::setxattr(scope, *mark, b"1", XattrFlags::empty()).is_ok());
-    if !marked {
+    // Each is of use to somebody, and neither can be had everywhere.
+    let marks =
+        MARKS.map(|mark| rustix::fs::setxattr(scope, mark, b"1", XattrFlags::empty()).is_ok());
+    if marks == [false; 2] {
         // It works all the same, but nobody clears it away after a crash.
         rustix::fs::stat(scope)?;
     }
@@ -168,20 +164,13 @@ fn clear(directory: &Path) -> Result<(), CgroupError> {
         other => other.doing(|| format!("open the cgroup {}", directory.display()))?,
     };
     let emptying = || format!("empty the cgroup {}", directory.display());
-    if is_marked(directory) {
+    if is_marked(&left) {
         kill(&left).doing(emptying)?;
     } else if is_populated(&left).doing(emptying)? {
         return Err(CgroupError::Foreign(directory.to_owned()));
     }
     remove_tree(directory).doing(|| format!("remove the cgroup {}", directory.display()))?;
     Ok(())
-}
-
-fn is_marked(directory: &Path) -> bool {
-    MARKS.iter().any(|mark| {
-        let mut value = [0; 8];
-        rustix::fs::getxattr(directory, *mark, &mut value).is_ok()
-    })
 }
 
 /// Lets the cgroups below have controllers of their own, as far as there are any; one

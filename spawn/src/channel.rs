@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use registry::seqpacket::{Received, receive, send};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 /// One end.
@@ -97,6 +98,14 @@ impl Channel {
             })),
             Some(_) => Err(io::ErrorKind::InvalidData.into()),
         }
+    }
+
+    /// Whether the other end is gone.
+    #[must_use]
+    pub fn is_abandoned(&self) -> bool {
+        let mut asked = [PollFd::new(&self.0, PollFlags::empty())];
+        let at_once = Timespec::default();
+        poll(&mut asked, Some(&at_once)).is_ok_and(|gone| gone > 0)
     }
 
     fn say(&self, kind: u8, text: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {

@@ -22,7 +22,6 @@ use crate::channel::Channel;
 use crate::config::{Config, NetworkMode, Start};
 use crate::error::{Doing, StepError, one_line};
 use crate::limits;
-use crate::mount_points::MountPoints;
 use crate::mounts::network_files::{ResolvConf, provide_resolv_conf, tell_networkd};
 use crate::mounts::run_host::{HostFacts, RunHost};
 use crate::mounts::target::{Kind, Targets};
@@ -34,6 +33,7 @@ use crate::sys::process::{
     cloexec_from, close_all_but, exec, exit_now, new_session_keyring, reset_signals,
 };
 use crate::tree::open_in;
+use registry::mount_points::MountPoints;
 
 /// Exit code of a container that could not be started.
 pub const FAILED: i32 = 1;
@@ -85,6 +85,10 @@ pub fn run(plan: Plan<'_>) -> ! {
 fn become_payload(plan: Plan<'_>, kept: Option<BorrowedFd<'_>>) -> Result<Infallible, StepError> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .doing(|| "ask for an end with the supervisor".into())?;
+    if plan.channel.is_abandoned() {
+        // It ended before that.
+        exit_now(FAILED);
+    }
     umask(Mode::empty());
     let console = build(&plan)?;
     umask(Mode::from_raw_mode(0o022));

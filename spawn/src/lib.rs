@@ -19,7 +19,6 @@ pub mod host0;
 pub mod limits;
 pub mod link;
 pub mod listing;
-pub mod mount_points;
 pub mod mounts;
 pub mod names;
 pub mod netd_client;
@@ -37,6 +36,5 @@ pub mod supervisor;
 pub mod sys;
 pub mod tell;
 pub mod tree;
-pub mod unit_name;
 
 pub use run::main;

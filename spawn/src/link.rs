@@ -3,10 +3,10 @@
 
 use std::io;
 
+use registry::names::is_held;
 use registry::{CONTAINER_LINK, IfName, LINK_GROUP, Mac, MachineName};
 use rustix::process::Pid;
 
-use crate::names::is_held;
 use crate::netlink::Netlink;
 use crate::netlink::message::{Request, attribute, attributes, u32_at};
 

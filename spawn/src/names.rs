@@ -1,10 +1,13 @@
 //! A machine's name is taken by a lock on a file that is named after it.
 
+use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use registry::names::clear_tree;
 use registry::{MachineName, NAMES_DIR, RUNTIME_DIR};
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, fstat, openat, stat, unlink};
 
@@ -18,7 +21,7 @@ const PAUSE: Duration = Duration::from_millis(3);
 pub struct NameLock {
     path: PathBuf,
     /// Has the lock.
-    file: OwnedFd,
+    file: File,
 }
 
 /// A name could not be taken.
@@ -77,6 +80,9 @@ impl NameLock {
             let ours = fstat(&file).map_err(|error| failed(error.into()))?;
             match stat(&path) {
                 Ok(found) if (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino) => {
+                    if ours.st_size > 0 {
+                        clear_left(&file).map_err(failed)?;
+                    }
                     return Ok(Self { path, file });
                 }
                 _ => {}
@@ -85,17 +91,15 @@ impl NameLock {
     }
 }
 
-/// Whether a container runs by that name.
-#[must_use]
-pub fn is_held(name: &MachineName) -> bool {
-    is_held_in(Path::new(NAMES_DIR), name)
-}
-
-fn is_held_in(dir: &Path, name: &MachineName) -> bool {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    openat(CWD, dir.join(name.as_str()), flags, Mode::empty()).is_ok_and(|file| {
-        flock(&file, FlockOperation::NonBlockingLockShared) == Err(rustix::io::Errno::WOULDBLOCK)
-    })
+impl NameLock {
+    /// Writes down the tree that is run by this name, for whoever clears away behind
+    /// this process if it is killed.
+    ///
+    /// # Errors
+    /// /run is full.
+    pub fn note_tree(&self, tree: &Path) -> io::Result<()> {
+        self.file.write_all_at(tree.as_os_str().as_bytes(), 0)
+    }
 }
 
 impl Drop for NameLock {
@@ -106,9 +110,15 @@ impl Drop for NameLock {
     }
 }
 
-fn open(path: &Path) -> rustix::io::Result<OwnedFd> {
+/// The one that had the name before was killed, and its tree may be another.
+fn clear_left(file: &File) -> io::Result<()> {
+    clear_tree(Path::new(RUNTIME_DIR), file);
+    file.set_len(0)
+}
+
+fn open(path: &Path) -> rustix::io::Result<File> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    openat(CWD, path, flags, Mode::from_raw_mode(0o600))
+    Ok(openat(CWD, path, flags, Mode::from_raw_mode(0o600))?.into())
 }
 
 fn make_directories(dir: &Path) -> io::Result<()> {
@@ -122,6 +132,7 @@ fn make_directories(dir: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use registry::names::{NameState, state_in};
 
     #[test]
     fn a_name_is_taken_once_and_leaves_nothing() {
@@ -132,12 +143,12 @@ mod tests {
             NameLock::take_in(dir.path(), &web),
             Err(NameLockError::InUse(_))
         ));
-        assert!(is_held_in(dir.path(), &web));
+        let state = |name| state_in(dir.path(), name).unwrap();
+        assert_eq!(state(&web), NameState::Held);
         let db: MachineName = "db".parse().unwrap();
-        assert!(!is_held_in(dir.path(), &db));
         NameLock::take_in(dir.path(), &db).unwrap();
         drop(held);
-        assert!(!is_held_in(dir.path(), &web));
+        assert_eq!(state(&web), NameState::Free);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
         NameLock::take_in(dir.path(), &web).unwrap();
     }

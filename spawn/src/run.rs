@@ -12,7 +12,6 @@ use crate::config::{Config, ConfigError, ConsoleMode, Start};
 use crate::console::{Streams, restore_terminal};
 use crate::container::{Blueprint, Container, StartError};
 use crate::error::{Doing, StepError, one_line};
-use crate::mount_points::MountPoints;
 use crate::mounts::run_host::HostFacts;
 use crate::names::{NameLock, NameLockError};
 use crate::payload::{Facts, Payload, PayloadError};
@@ -22,6 +21,7 @@ use crate::supervisor::{Ended, SIGNALS, supervise};
 use crate::sys::signalfd::SignalFd;
 use crate::tell;
 use crate::tree::{Tree, TreeError};
+use registry::mount_points::MountPoints;
 
 /// Exit code of everything that goes wrong outside of the payload.
 const FAILED: u8 = 1;
@@ -102,7 +102,7 @@ fn run(cli: Cli) -> Result<u8, RunError> {
     // Everything that rspawn was started with beside its standard streams is its
     // parent's business, and not the container's.
     crate::sys::process::cloexec_from(3);
-    let _name = NameLock::take(&config.name)?;
+    let name = NameLock::take(&config.name)?;
     let tree = Tree::open(&config.directory, config.read_only)?;
     let mount_points = if config.read_only {
         None
@@ -110,6 +110,8 @@ fn run(cli: Cli) -> Result<u8, RunError> {
         let mount_points = MountPoints::of(&tree).doing(|| format!("open {RUNTIME_DIR}"))?;
         // Of a run that was killed.
         mount_points.clear(&tree);
+        name.note_tree(tree.path())
+            .doing(|| format!("write below {RUNTIME_DIR}"))?;
         Some(mount_points)
     };
     if config.start == Start::Boot {

@@ -4,12 +4,17 @@
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, ResolveFlags, flock, fstat, openat,
-    openat2, unlinkat,
+    CWD, FileType, FlockOperation, Mode, OFlags, ResolveFlags, flock, fstat, openat, openat2,
 };
 
+/// How long a tree may be held on when its supervisor was killed: by its first process,
+/// which has the supervisor's descriptors at first, and by netd while it clears away what
+/// was made in it.
+const DYING: Duration = Duration::from_millis(150);
+const PAUSE: Duration = Duration::from_millis(3);
 /// How often an open is tried again when something was renamed meanwhile.
 const RETRIES: u32 = 16;
 /// The longest file that is read from a tree, in bytes.
@@ -84,10 +89,16 @@ impl Tree {
         } else {
             FlockOperation::NonBlockingLockExclusive
         };
-        match flock(&tree.root, operation) {
-            Ok(()) => Ok(tree),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(TreeError::InUse(tree.path)),
-            Err(error) => Err(failed(error.into())),
+        let deadline = Instant::now() + DYING;
+        loop {
+            match flock(&tree.root, operation) {
+                Ok(()) => return Ok(tree),
+                Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                    std::thread::sleep(PAUSE);
+                }
+                Err(rustix::io::Errno::WOULDBLOCK) => return Err(TreeError::InUse(tree.path)),
+                Err(error) => return Err(failed(error.into())),
+            }
         }
     }
 
@@ -122,34 +133,6 @@ impl Tree {
         let id = String::from_utf8(text).ok()?.trim_end().to_owned();
         let plain = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
         (plain && id.bytes().any(|byte| byte != b'0')).then(|| id.to_ascii_lowercase())
-    }
-
-    /// Removes an empty file or directory that was made in the tree to mount
-    /// something on it. `path` has no symbolic link in it; what is not empty or not
-    /// there is left alone.
-    pub fn remove_mount_point(&self, path: &Path) {
-        let Some(name) = path.file_name() else {
-            return;
-        };
-        let parent = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        let Ok(parent) = openat2(&self.root, parent, flags, Mode::empty(), resolve) else {
-            return;
-        };
-        if unlinkat(&parent, name, AtFlags::REMOVEDIR).is_ok() {
-            return;
-        }
-        let flags = AtFlags::SYMLINK_NOFOLLOW;
-        let empty = rustix::fs::statat(&parent, name, flags).is_ok_and(|stat| {
-            FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_size == 0
-        });
-        if empty {
-            unlinkat(&parent, name, AtFlags::empty()).ok();
-        }
     }
 
     fn is_file(&self, path: &str) -> bool {
@@ -278,20 +261,5 @@ mod tests {
         std::fs::create_dir(dir.path().join("bin")).unwrap();
         std::fs::write(dir.path().join("bin/busybox"), "").unwrap();
         tree.check_bootable().unwrap();
-    }
-
-    #[test]
-    fn only_what_is_empty_is_removed() {
-        let dir = tree();
-        let tree = Tree::open(dir.path(), false).unwrap();
-        std::fs::create_dir(dir.path().join("proc")).unwrap();
-        std::fs::write(dir.path().join("etc/empty"), "").unwrap();
-        std::fs::write(dir.path().join("etc/full"), "x").unwrap();
-        for path in ["proc", "etc/empty", "etc/full", "etc", "none"] {
-            tree.remove_mount_point(Path::new(path));
-        }
-        assert!(!dir.path().join("proc").exists());
-        assert!(!dir.path().join("etc/empty").exists());
-        assert!(dir.path().join("etc/full").exists());
     }
 }

@@ -19,7 +19,7 @@ fn the_network_stays_and_machines_are_adopted() {
     let address = web.ipv4();
     let state = || {
         host.run(
-            "ip -o address show ve-web; ip route; nft -s list ruleset; sysctl net.ipv4.ip_forward",
+            "ip -o address show ve-web; ip route; nft -s -t list ruleset; sysctl net.ipv4.ip_forward",
         )
     };
     let before = state();

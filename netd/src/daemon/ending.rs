@@ -1,11 +1,12 @@
 //! Machines as they end, and what is cleared away behind them.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use registry::cgroup2::{self, Group};
 use registry::{LeaderId, MachineName};
+use tokio::sync::oneshot;
 
 use super::Daemon;
 use crate::log;
@@ -60,6 +61,7 @@ impl Daemon {
         let ended = self.machines.get(&name).is_some_and(|entry| entry.ended);
         tracing::warn!(machine = %name, "its supervisor has crashed: the machine is ended");
         self.abandon(name).await;
+        self.name_left(name).await;
         if ended {
             self.forget(name);
         }
@@ -73,25 +75,35 @@ impl Daemon {
         (entry.connection, entry.to_supervisor) = (None, None);
         let (cgroup, id) = (entry.machine.cgroup.clone(), entry.machine.cgroup_id);
         let link = entry.machine.attachment.link();
-        self.end_processes(&name, &cgroup, id);
+        let directory = self
+            .cgroups
+            .as_ref()
+            .and_then(|cgroups| cgroups.directory_of(&cgroup));
+        if let Some(directory) = directory {
+            // Nobody waits for it.
+            drop(self.end_processes(&name, directory, id));
+        }
         if let Some(index) = link {
             self.retire_link(index).await;
         }
     }
 
-    /// Kills what is in a machine's cgroup, and removes it once that has ended. A
-    /// cgroup of the same name that is a later machine's is left alone.
-    fn end_processes(&self, name: &MachineName, cgroup: &str, id: u64) {
-        let Some(cgroups) = self.cgroups.clone() else {
-            return;
-        };
-        let Some(directory) = cgroups.directory_of(cgroup) else {
-            return;
-        };
-        let name = *name;
+    /// Kills what is in a machine's cgroup, and removes it once that has ended, which
+    /// the answer tells. A cgroup of the same name that is a later machine's is left
+    /// alone.
+    pub(super) fn end_processes(
+        &self,
+        name: &MachineName,
+        directory: PathBuf,
+        id: u64,
+    ) -> oneshot::Receiver<()> {
+        let (ended, answer) = oneshot::channel();
         if matches!(end_cgroup(&directory, id), Ok(true)) {
-            return;
+            let _ = ended.send(());
+            return answer;
         }
+        // The mount through which it is reached.
+        let (name, cgroups) = (*name, self.cgroups.clone());
         tokio::task::spawn_local(async move {
             let mut last = Ok(false);
             for attempt in 0..REMOVALS {
@@ -99,6 +111,7 @@ impl Daemon {
                 tokio::time::sleep(if attempt < REMOVALS / 2 { short } else { long }).await;
                 last = end_cgroup(&directory, id);
                 if matches!(last, Ok(true)) {
+                    let _ = ended.send(());
                     return;
                 }
             }
@@ -106,6 +119,7 @@ impl Daemon {
             tracing::error!(machine = %name, "{} cannot be removed: {why}", directory.display());
             drop(cgroups);
         });
+        answer
     }
 
     /// What tells a machine's cgroup from a later one of the same name.

@@ -11,6 +11,7 @@ mod dhcp_service;
 mod dns_watch;
 mod ending;
 mod forwarding;
+mod left_behind;
 mod links;
 mod registration;
 mod retry;
@@ -68,6 +69,8 @@ pub enum Input {
     SupervisorEnded(MachineName, LeaderId),
     /// A container on a bridge has these addresses.
     Addresses(MachineName, LeaderId, Vec<LinkAddress>),
+    /// The supervisor of this name has ended without giving the name back.
+    NameLeft(MachineName),
     /// A machine's record could not be written, some time ago.
     PublishAgain(MachineName),
     /// The host's name servers may have changed.
@@ -225,8 +228,10 @@ impl Daemon {
             sender,
             inputs,
         };
+        left_behind::watch(&daemon.places.runtime, daemon.sender.clone());
         daemon.resynchronize().await?;
         daemon.adopt_records()?;
+        daemon.clear_all_left_behind().await;
         daemon.reserve_present();
         daemon.reconcile().await;
         dns_watch::start(daemon.sender.clone());
@@ -239,6 +244,12 @@ impl Daemon {
     #[must_use]
     pub fn sender(&self) -> mpsc::Sender<Input> {
         self.sender.clone()
+    }
+
+    /// Where jobs for the one thread beside this go.
+    #[must_use]
+    pub fn worker(&self) -> crate::worker::Queue {
+        self.worker.queue()
     }
 
     /// How many machines and links are served.
@@ -358,6 +369,7 @@ impl Daemon {
             Input::Addresses(name, leader, addresses) => {
                 self.take_addresses(name, &leader, &addresses);
             }
+            Input::NameLeft(name) => self.name_left(name).await,
             Input::PublishAgain(name) => self.publish_again(&name),
             Input::DnsChanged => self.reread_dns(),
             Input::Query(query) => self.answer(query),

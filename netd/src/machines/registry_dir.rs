@@ -1,6 +1,6 @@
 //! Writing the registry: `/run/rspawn/machines` and `/run/rspawn/addresses`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::net::IpAddr;
@@ -104,8 +104,8 @@ impl RegistryDir {
         }
     }
 
-    /// Reads all records. What is no record, left-over drafts and links that lead
-    /// nowhere are removed.
+    /// Reads all records. What is no record, left-over drafts and links that lead to no
+    /// record of their address are removed.
     ///
     /// # Errors
     /// A directory cannot be listed.
@@ -124,9 +124,16 @@ impl RegistryDir {
                 }
             }
         }
+        let recorded: HashMap<PathBuf, BTreeSet<IpAddr>> = records
+            .iter()
+            .map(|(name, text)| (target_of(name), addresses_in(text)))
+            .collect();
         let list = fs::read_dir(&self.addresses).map_err(failed("list", &self.addresses))?;
         for entry in list.flatten() {
-            if fs::metadata(entry.path()).is_err() {
+            let ip = entry.file_name().to_str().and_then(|ip| ip.parse().ok());
+            let target = fs::read_link(entry.path()).ok();
+            let addresses = target.and_then(|target| recorded.get(&target));
+            if !matches!((ip, addresses), (Some(ip), Some(those)) if those.contains(&ip)) {
                 let _ = fs::remove_file(entry.path());
             }
         }
@@ -163,6 +170,14 @@ impl RegistryDir {
             let _ = fs::remove_file(&path);
         }
     }
+}
+
+fn addresses_in(text: &str) -> BTreeSet<IpAddr> {
+    let record = Record::parse(text.as_bytes());
+    record.map_or_else(
+        |_| BTreeSet::new(),
+        |record| record.addresses().map(|address| address.ip).collect(),
+    )
 }
 
 fn target_of(name: &MachineName) -> PathBuf {
@@ -240,7 +255,11 @@ mod tests {
         fs::write(machines.join("db"), record(&web, &BTreeSet::new())).unwrap();
         fs::write(machines.join(".draft"), "VERS").unwrap();
         fs::write(machines.join("half"), "VERSION=1\nNAME=half\n").unwrap();
-        symlink("../machines/nobody", tmp.path().join("addresses/192.0.2.9")).unwrap();
+        let addresses = tmp.path().join("addresses");
+        symlink("../machines/nobody", addresses.join("192.0.2.9")).unwrap();
+        // As a netd leaves them that is killed while it writes a record.
+        symlink("../machines/web", addresses.join(".192.0.2.7")).unwrap();
+        symlink("../machines/web", addresses.join("192.0.2.8")).unwrap();
         let names: Vec<_> = dir
             .load()
             .unwrap()

@@ -16,7 +16,6 @@ use crate::config::{Config, NetworkMode};
 use crate::console::Streams;
 use crate::error::{Doing, StepError, one_line};
 use crate::link::{self, LinkError, LinkInfo};
-use crate::mount_points::MountPoints;
 use crate::mounts::run_host::HostFacts;
 use crate::netd_client::Connection;
 use crate::netlink::Netlink;
@@ -24,6 +23,7 @@ use crate::networkd::KeepOff;
 use crate::payload::Payload;
 use crate::tell;
 use crate::tree::Tree;
+use registry::mount_points::MountPoints;
 
 /// How long the process inside may take to say why it has ended.
 const ITS_OWN_WORD: Duration = Duration::from_millis(20);
