@@ -6,7 +6,7 @@
 //! kernel lets only DHCP requests through.
 
 mod filter;
-mod frame;
+pub mod frame;
 mod sys;
 
 use std::io;
@@ -15,6 +15,7 @@ use std::os::fd::OwnedFd;
 use tokio::io::unix::AsyncFd;
 
 pub use frame::FrameError;
+pub use sys::Arrival;
 
 use crate::dhcp::server::{Datagram, Transmit};
 

@@ -56,7 +56,8 @@ impl UpstreamDns {
 
     /// Reads a resolv.conf(5). Servers that only the host itself reaches are left
     /// out.
-    fn parse(text: &str) -> Self {
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
         let mut dns = Self::default();
         for line in text.lines() {
             let mut words = line.split_ascii_whitespace();

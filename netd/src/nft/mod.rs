@@ -24,5 +24,5 @@ mod socket;
 mod table;
 
 pub use error::NftError;
-pub use monitor::{Author, Change, Event, Monitor};
+pub use monitor::{Author, Change, Event, Monitor, events_of};
 pub use table::{Protection, State, TABLE_NAME, Table, remove};

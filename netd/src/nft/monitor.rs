@@ -120,6 +120,16 @@ impl Monitor {
     }
 }
 
+/// What the monitor tells of messages that came together and after which the queue is
+/// empty. Never panics, whatever their bytes are.
+#[must_use]
+pub fn events_of(datagram: &[u8]) -> Vec<Event> {
+    let mut state = Transaction::default();
+    state.take(datagram);
+    state.drained();
+    state.events.into()
+}
+
 /// Has the runtime watch a descriptor for input.
 #[allow(unsafe_code)]
 fn register(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {

@@ -45,7 +45,10 @@ pub enum FrameError {
 #[error("the message is longer than an IPv4 packet can be")]
 pub struct PayloadTooLong;
 
-/// Takes the datagram out of an IPv4 packet.
+/// Takes the datagram out of an IPv4 packet. Never panics, whatever its bytes are.
+///
+/// # Errors
+/// [`FrameError`] says what is wrong with it.
 pub fn parse(packet: &[u8], arrival: &Arrival) -> Result<Datagram, FrameError> {
     if arrival.is_truncated {
         return Err(FrameError::TooLong);

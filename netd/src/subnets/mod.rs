@@ -12,7 +12,7 @@ use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use registry::{HostId, MachineName};
 use siphasher::sip::SipHasher24;
 
-pub use store::{StoreError, SubnetStore, write};
+pub use store::{StoreError, SubnetStore, parse_file, write};
 
 /// Length of the prefix of a veth's IPv4 subnet.
 pub const VETH_PREFIX: u8 = 28;

@@ -218,6 +218,12 @@ fn read(path: &Path) -> io::Result<Option<Kept>> {
     Ok(std::str::from_utf8(&bytes).ok().and_then(parse))
 }
 
+/// The subnets that the text of a kept file names; `None` if it is damaged.
+#[must_use]
+pub fn parse_file(text: &str) -> Option<Subnets> {
+    parse(text).map(|kept| kept.subnets)
+}
+
 fn parse(text: &str) -> Option<Kept> {
     let body = text.strip_suffix("END=1\n")?.strip_prefix("VERSION=1\n")?;
     let mut kept = Kept {
