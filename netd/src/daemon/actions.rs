@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use super::Daemon;
 use crate::log;
 use crate::plan::Action;
-use crate::rtnl::{Link, RtnlError};
+use crate::rtnl::{Link, Request, RtnlError};
 use crate::sysctl::{self, SysctlError};
 
 /// How often what may pass is tried before it is done without.
@@ -60,7 +60,7 @@ impl ActionError {
 impl Daemon {
     /// Performs what is planned for a link. What fails for good is done without from
     /// then on, so that the rest serves; what may pass is to be tried again.
-    pub(super) async fn perform_all(
+    pub(super) fn perform_all(
         &mut self,
         link: &Link,
         machine: &MachineName,
@@ -70,42 +70,44 @@ impl Daemon {
             again: false,
             guarded: true,
         };
-        for action in actions {
-            let Err(error) = self.perform(link, action).await else {
-                continue;
-            };
-            if error.is_gone() {
-                continue;
+        if actions.contains(&Action::Guard)
+            && let Err(error) = sysctl::guard_link(&link.name)
+        {
+            self.failed(link, machine, &Action::Guard, error.into(), &mut performed);
+            if !performed.guarded {
+                return performed;
             }
-            let tried = self.retries.failures(link.index) >= ATTEMPTS;
-            if *action != Action::SetUp && (tried || error.is_lasting()) {
-                self.do_without(link.index, machine, action, &error);
-                continue;
-            }
-            tracing::warn!(%machine, "{}: tried again soon", log::chain(&error));
-            performed.again = true;
-            if *action == Action::Guard {
-                // What it would protect from comes once the link is up.
-                performed.guarded = false;
-                break;
+        }
+        let requested = actions.iter().filter_map(|action| Some((action, request_of(action)?)));
+        let (requested, requests): (Vec<&Action>, Vec<Request>) = requested.unzip();
+        for (place, error) in self.requests.carry_out(link.index, &requests) {
+            if let Some(action) = requested.get(place) {
+                self.failed(link, machine, action, error.into(), &mut performed);
             }
         }
         performed
     }
 
-    async fn perform(&self, link: &Link, action: &Action) -> Result<(), ActionError> {
-        let index = link.index;
-        match action {
-            Action::Guard => {
-                sysctl::guard_link(&link.name)?;
-            }
-            Action::AddAddress(address) => self.requests.add_address(index, *address).await?,
-            Action::RemoveAddress(address) => {
-                self.requests.remove_address(index, *address).await?;
-            }
-            Action::SetUp => self.requests.set_up(index).await?,
+    fn failed(
+        &mut self,
+        link: &Link,
+        machine: &MachineName,
+        action: &Action,
+        error: ActionError,
+        performed: &mut Performed,
+    ) {
+        if error.is_gone() {
+            return;
         }
-        Ok(())
+        let tried = self.retries.failures(link.index) >= ATTEMPTS;
+        if *action != Action::SetUp && (tried || error.is_lasting()) {
+            self.do_without(link.index, machine, action, &error);
+            return;
+        }
+        tracing::warn!(%machine, "{}: tried again soon", log::chain(&error));
+        performed.again = true;
+        // What a guard would protect from comes once the link is up.
+        performed.guarded &= *action != Action::Guard;
     }
 
     fn do_without(
@@ -140,5 +142,15 @@ impl Daemon {
         } else {
             self.retries.forget(index);
         }
+    }
+}
+
+/// What is asked of the kernel for a change; nothing for what is a kernel parameter.
+fn request_of(action: &Action) -> Option<Request> {
+    match action {
+        Action::Guard => None,
+        Action::AddAddress(address) => Some(Request::AddAddress(*address)),
+        Action::RemoveAddress(address) => Some(Request::RemoveAddress(*address)),
+        Action::SetUp => Some(Request::SetUp),
     }
 }

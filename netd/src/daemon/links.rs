@@ -11,7 +11,7 @@ use super::dhcp_service::DhcpService;
 use crate::log;
 use crate::machines::Attachment;
 use crate::plan::{self, Action, Role};
-use crate::rtnl::{Link, RtnlError};
+use crate::rtnl::{Link, Request, RtnlError};
 use crate::subnets::{IPV6_PREFIX, Pools, Subnets, VETH_PREFIX};
 
 /// A link's clashes with the host are said at most this often.
@@ -99,7 +99,7 @@ impl Daemon {
         own.subnets = Some(subnets);
         let mut actions = plan::veth(&link, self.world.addresses(index), own.guarded, &subnets);
         actions.retain(|action| !own.done_without.contains(action));
-        let performed = self.perform_all(&link, &machine, &actions).await;
+        let performed = self.perform_all(&link, &machine, &actions);
         let Some(own) = self.links.get_mut(&index).filter(|_| performed.guarded) else {
             return Ok(performed.again);
         };
@@ -308,7 +308,7 @@ impl Daemon {
 
     /// Gets the link of a machine that ended out of the way; the kernel frees it
     /// with the container's namespace. Deleting it would take 15 to 40 ms.
-    pub(super) async fn retire_link(&mut self, index: u32) {
+    pub(super) fn retire_link(&mut self, index: u32) {
         let Some(link) = self.world.link(index).cloned() else {
             return;
         };
@@ -317,29 +317,27 @@ impl Daemon {
         }
         // What the kernel tells of it meanwhile still has its old name.
         self.retired.insert(index);
-        if let Err(error) = self.retire(&link).await
-            && !error.is_gone()
-        {
-            tracing::warn!("{}", log::chain(&error));
+        for error in self.retire(&link) {
+            if !error.is_gone() {
+                tracing::warn!("{}", log::chain(&error));
+            }
         }
     }
 
-    async fn retire(&self, link: &Link) -> Result<(), RtnlError> {
+    fn retire(&mut self, link: &Link) -> impl Iterator<Item = RtnlError> + use<> {
         // Only a supervisor on a host whose networkd is without udev made it.
         let _ = std::fs::remove_file(registry::networkd::keep_off_file(&link.name));
         let dead = IfName::of_dead_link(link.index);
-        self.requests.set_down_as(link.index, dead.as_str()).await?;
+        // Down first, by itself: before 6.2 the kernel looks whether the link is up before
+        // it does anything, and renames none that is.
+        let mut requests = vec![Request::SetDown, Request::Rename(dead.as_str().to_owned())];
         if !link.altnames.is_empty() {
-            self.requests
-                .remove_altnames(link.index, &link.altnames)
-                .await?;
+            requests.push(Request::RemoveAltnames(link.altnames.clone()));
         }
-        for address in self.world.addresses(link.index) {
-            self.requests
-                .remove_address(link.index, address.address)
-                .await?;
-        }
-        Ok(())
+        let addresses = self.world.addresses(link.index).iter();
+        requests.extend(addresses.map(|address| Request::RemoveAddress(address.address)));
+        let failed = self.requests.carry_out(link.index, &requests);
+        failed.into_iter().map(|(_, error)| error)
     }
 }
 

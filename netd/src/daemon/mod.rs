@@ -32,7 +32,7 @@ use tokio::time::Instant;
 
 use crate::machines::{Claims, RegistryDir};
 use crate::nft;
-use crate::rtnl::{Event, LinkAddress, Monitor, Requests};
+use crate::rtnl::{Author, Event, LinkAddress, Monitor, Requests};
 use crate::subnets::{Pools, SubnetStore};
 use crate::supervisors::{self, SupervisorEvent};
 use crate::sysctl::UndoRecord;
@@ -183,8 +183,8 @@ pub enum StartError {
 
 /// The connection to the kernel ended, without which netd sees nothing.
 #[derive(Debug, thiserror::Error)]
-#[error("the connection to the kernel (rtnetlink) ended")]
-pub struct ConnectionLost;
+#[error("the connection to the kernel (rtnetlink) is broken")]
+pub struct ConnectionLost(#[from] std::io::Error);
 
 impl Daemon {
     /// Takes over what is there: links, records, subnets. Must be called within a
@@ -268,9 +268,7 @@ impl Daemon {
             let publish_at = self.publish_bridged_at();
             tokio::select! {
                 () = &mut stop => return Ok(()),
-                event = self.monitor.next() => {
-                    self.take_kernel_events(event.ok_or(ConnectionLost)?);
-                }
+                told = self.monitor.next() => self.take_kernel_events(told?)?,
                 Some(input) = self.inputs.recv() => {
                     self.take(input).await;
                     for _ in 0..BATCH {
@@ -301,25 +299,29 @@ impl Daemon {
         }
     }
 
-    fn take_kernel_events(&mut self, first: Event) {
-        let mut next = Some(first);
-        for _ in 0..BATCH {
-            let Some(event) = next else { return };
-            if event == Event::Overrun {
-                tracing::info!(
-                    "the kernel's events came faster than they were read: reading all anew"
-                );
-                let after = Instant::now() + RESYNCHRONIZE_AFTER;
-                // Not put off again and again by those that are lost meanwhile.
-                self.resynchronize_at.get_or_insert(after);
-            } else {
-                self.apply(event);
+    fn take_kernel_events(&mut self, first: (Event, Author)) -> Result<(), ConnectionLost> {
+        self.take_kernel_event(first);
+        for _ in 1..BATCH {
+            match self.monitor.try_next()? {
+                Some(told) => self.take_kernel_event(told),
+                None => break,
             }
-            next = self.monitor.try_next();
         }
+        Ok(())
     }
 
-    fn apply(&mut self, event: Event) {
+    fn take_kernel_event(&mut self, (event, author): (Event, Author)) {
+        if event != Event::Overrun {
+            self.apply(event, author);
+            return;
+        }
+        tracing::info!("the kernel's events came faster than they were read: reading all anew");
+        let after = Instant::now() + RESYNCHRONIZE_AFTER;
+        // Not put off again and again by those that are lost meanwhile.
+        self.resynchronize_at.get_or_insert(after);
+    }
+
+    fn apply(&mut self, event: Event, _author: Author) {
         let new_prefix = match &event {
             Event::Address(address) => Some((address.address, address.index)),
             Event::Route(route) if !route.is_default() => {

@@ -17,7 +17,7 @@ pub enum RtnlError {
         what: &'static str,
         /// The kernel's answer.
         #[source]
-        source: rtnetlink::Error,
+        source: io::Error,
     },
     /// A change of a link failed.
     #[error("cannot {what} link {index}")]
@@ -28,7 +28,7 @@ pub enum RtnlError {
         index: u32,
         /// The kernel's answer.
         #[source]
-        source: rtnetlink::Error,
+        source: io::Error,
     },
     /// A change of an address failed.
     #[error("cannot {what} address {address} on link {index}")]
@@ -41,7 +41,7 @@ pub enum RtnlError {
         index: u32,
         /// The kernel's answer.
         #[source]
-        source: rtnetlink::Error,
+        source: io::Error,
     },
 }
 
@@ -49,12 +49,9 @@ impl RtnlError {
     /// The kernel's answer to a change (errno(3)).
     #[must_use]
     pub fn errno(&self) -> Option<i32> {
-        let (Self::Link { source, .. } | Self::Address { source, .. }) = self else {
-            return None;
-        };
-        match source {
-            rtnetlink::Error::NetlinkError(message) => Some(-message.raw_code()),
-            _ => None,
+        match self {
+            Self::Link { source, .. } | Self::Address { source, .. } => source.raw_os_error(),
+            Self::Open(_) | Self::Dump { .. } => None,
         }
     }
 

@@ -4,6 +4,8 @@
 //! two sockets, so that an overrun of events never eats an acknowledgement.
 
 mod address;
+mod author;
+mod dump;
 mod error;
 mod link;
 mod monitor;
@@ -12,8 +14,9 @@ mod route;
 
 pub(crate) use address::is_link_local;
 pub use address::{ADDRESS_PROTOCOL, LinkAddress};
+pub use author::Author;
 pub use error::RtnlError;
 pub use link::{Link, LinkType};
-pub use monitor::{Event, Monitor, Snapshot};
-pub use requests::Requests;
+pub use monitor::{Event, Monitor, Snapshot, decode};
+pub use requests::{Request, Requests};
 pub use route::Route;

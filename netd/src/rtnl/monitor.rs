@@ -1,18 +1,31 @@
 //! What the kernel says of links, addresses and routes.
 
-use futures::channel::mpsc::UnboundedReceiver;
-use futures::{StreamExt, TryStreamExt};
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use rtnetlink::MulticastGroup;
 use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::packet_route::route::RouteMessage;
-use rtnetlink::sys::{AsyncSocket, SocketAddr};
-use rtnetlink::{Handle, MulticastGroup};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
-use super::{Link, LinkAddress, Route, RtnlError};
+use super::dump::Dumps;
+use super::{Author, Link, LinkAddress, Route, RtnlError};
+use crate::netlink::{self, DATAGRAM_MAX};
 
-/// Room for events that were not read yet, in bytes. The kernel gives what its
-/// limit allows; what is lost all the same is an [`Event::Overrun`].
+/// Room for events that were not read yet, in bytes. The kernel gives what its limit
+/// allows; what is lost all the same is an [`Event::Overrun`].
 const RECEIVE_BUFFER: usize = 8 << 20;
+
+const GROUPS: [MulticastGroup; 5] = [
+    MulticastGroup::Link,
+    MulticastGroup::Ipv4Ifaddr,
+    MulticastGroup::Ipv6Ifaddr,
+    MulticastGroup::Ipv4Route,
+    MulticastGroup::Ipv6Route,
+];
 
 /// A change on the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,9 +58,17 @@ pub struct Snapshot {
 }
 
 /// Listens to the kernel.
+///
+/// Events wait in the socket's buffer, which is bounded, until they are asked for: who
+/// brings about more of them than netd reads makes it read all anew, at netd's pace, and
+/// takes none of its memory.
+#[derive(Debug)]
 pub struct Monitor {
-    events: UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>,
-    dumps: Handle,
+    socket: AsyncFd<OwnedFd>,
+    buffer: Vec<u8>,
+    /// What came in one datagram and was not asked for yet.
+    waiting: VecDeque<(Event, Author)>,
+    dumps: Dumps,
 }
 
 impl Monitor {
@@ -57,75 +78,67 @@ impl Monitor {
     /// # Errors
     /// [`RtnlError::Open`].
     pub fn new() -> Result<Self, RtnlError> {
-        let (mut connection, _, events) = rtnetlink::new_multicast_connection(&[
-            MulticastGroup::Link,
-            MulticastGroup::Ipv4Ifaddr,
-            MulticastGroup::Ipv6Ifaddr,
-            MulticastGroup::Ipv4Route,
-            MulticastGroup::Ipv6Route,
-        ])
-        .map_err(RtnlError::Open)?;
-        // The larger buffer only makes overruns rarer.
-        let _ = connection
-            .socket_mut()
-            .socket_mut()
-            .set_rx_buf_sz(RECEIVE_BUFFER);
-        tokio::spawn(connection);
-        let (connection, dumps, _) =
-            rtnetlink::new_connection_with_strict_check().map_err(RtnlError::Open)?;
-        tokio::spawn(connection);
-        Ok(Self { events, dumps })
+        Self::with_room(RECEIVE_BUFFER)
     }
 
-    /// Waits for the next change; `None` when the connection to the kernel ended.
-    pub async fn next(&mut self) -> Option<Event> {
+    /// As [`Monitor::new`], with room for so many bytes of events that were not read yet.
+    ///
+    /// # Errors
+    /// [`RtnlError::Open`].
+    pub fn with_room(bytes: usize) -> Result<Self, RtnlError> {
+        Ok(Self {
+            socket: subscribe(bytes).map_err(RtnlError::Open)?,
+            buffer: vec![0; DATAGRAM_MAX],
+            waiting: VecDeque::new(),
+            dumps: Dumps::open().map_err(RtnlError::Open)?,
+        })
+    }
+
+    /// Waits for the next change. Nothing is lost if the future is dropped.
+    ///
+    /// # Errors
+    /// The socket is broken, for which there is no known reason.
+    pub async fn next(&mut self) -> io::Result<(Event, Author)> {
         loop {
-            let (message, _) = self.events.next().await?;
-            if let Some(event) = event_of(message) {
-                return Some(event);
+            if let Some(told) = self.try_next()? {
+                return Ok(told);
+            }
+            let mut ready = self.socket.readable().await?;
+            // Between the two something may have come: only an empty queue is waited for.
+            let socket = self.socket.get_ref().as_fd();
+            match take(socket, &mut self.buffer, &mut self.waiting) {
+                Ok(false) => ready.clear_ready(),
+                Ok(true) => {}
+                Err(error) => return Err(error),
             }
         }
     }
 
     /// The next change that is known already, without waiting.
-    pub fn try_next(&mut self) -> Option<Event> {
-        while let Ok((message, _)) = self.events.try_recv() {
-            if let Some(event) = event_of(message) {
-                return Some(event);
+    ///
+    /// # Errors
+    /// As [`Monitor::next`].
+    pub fn try_next(&mut self) -> io::Result<Option<(Event, Author)>> {
+        loop {
+            if let Some(told) = self.waiting.pop_front() {
+                return Ok(Some(told));
+            }
+            let socket = self.socket.get_ref().as_fd();
+            if !take(socket, &mut self.buffer, &mut self.waiting)? {
+                return Ok(None);
             }
         }
-        None
     }
 
     /// Reads all that is there. Events of changes that it holds already may follow.
     ///
     /// # Errors
     /// [`RtnlError::Dump`].
-    pub async fn snapshot(&self) -> Result<Snapshot, RtnlError> {
-        let failed = |what| move |source| RtnlError::Dump { what, source };
-        let links: Vec<_> = self
-            .dumps
-            .link()
-            .get()
-            .execute()
-            .try_collect()
-            .await
-            .map_err(failed("links"))?;
-        let addresses: Vec<_> = self
-            .dumps
-            .address()
-            .get()
-            .execute()
-            .try_collect()
-            .await
-            .map_err(failed("addresses"))?;
+    pub async fn snapshot(&mut self) -> Result<Snapshot, RtnlError> {
         Ok(Snapshot {
-            links: links.iter().filter_map(Link::from_message).collect(),
-            addresses: addresses
-                .iter()
-                .filter_map(LinkAddress::from_message)
-                .collect(),
-            routes: self.routes().await?,
+            links: self.dumps.links().await?,
+            addresses: self.dumps.addresses().await?,
+            routes: self.dumps.routes().await?,
         })
     }
 
@@ -133,46 +146,83 @@ impl Monitor {
     ///
     /// # Errors
     /// [`RtnlError::Dump`].
-    pub async fn routes(&self) -> Result<Vec<Route>, RtnlError> {
-        let mut routes = Vec::new();
-        for family in [
-            rtnetlink::packet_route::AddressFamily::Inet,
-            rtnetlink::packet_route::AddressFamily::Inet6,
-        ] {
-            let mut request = RouteMessage::default();
-            request.header.address_family = family;
-            let mut stream = self.dumps.route().get(request).execute();
-            while let Some(route) = stream.try_next().await.map_err(|source| RtnlError::Dump {
-                what: "routes",
-                source,
-            })? {
-                routes.extend(Route::from_message(&route));
-            }
-        }
-        Ok(routes)
+    pub async fn routes(&mut self) -> Result<Vec<Route>, RtnlError> {
+        self.dumps.routes().await
     }
 }
 
-fn event_of(message: NetlinkMessage<RouteNetlinkMessage>) -> Option<Event> {
-    match message.payload {
-        NetlinkPayload::Overrun(_) => Some(Event::Overrun),
-        NetlinkPayload::InnerMessage(inner) => match inner {
-            RouteNetlinkMessage::NewLink(link) => Link::from_message(&link).map(Event::Link),
-            RouteNetlinkMessage::DelLink(link) => {
-                Link::from_message(&link).map(|link| Event::LinkGone(link.index))
-            }
-            RouteNetlinkMessage::NewAddress(address) => {
-                LinkAddress::from_message(&address).map(Event::Address)
-            }
-            RouteNetlinkMessage::DelAddress(address) => {
-                LinkAddress::from_message(&address).map(Event::AddressGone)
-            }
-            RouteNetlinkMessage::NewRoute(route) => Route::from_message(&route).map(Event::Route),
-            RouteNetlinkMessage::DelRoute(route) => {
-                Route::from_message(&route).map(Event::RouteGone)
-            }
-            _ => None,
-        },
-        _ => None,
+fn subscribe(room: usize) -> io::Result<AsyncFd<OwnedFd>> {
+    let socket = open()?;
+    // The greater size needs CAP_NET_ADMIN; without it overruns are but likelier.
+    if sockopt::set_socket_recv_buffer_size_force(&socket, room).is_err() {
+        let _ = sockopt::set_socket_recv_buffer_size(&socket, room);
     }
+    let mut groups = 0;
+    for group in GROUPS {
+        groups |= 1 << (group as u32 - 1);
+    }
+    let own = rustix::net::netlink::SocketAddrNetlink::new(0, groups);
+    rustix::net::bind(&socket, &own)?;
+    crate::async_fd::watch(socket, Interest::READABLE)
+}
+
+/// A routing netlink socket of the caller's network namespace.
+pub(super) fn open() -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(socket_with(
+        AddressFamily::NETLINK,
+        SocketType::RAW,
+        flags,
+        None,
+    )?)
+}
+
+/// Reads one datagram of events. Whether there was one.
+fn take(
+    socket: std::os::fd::BorrowedFd<'_>,
+    buffer: &mut [u8],
+    events: &mut VecDeque<(Event, Author)>,
+) -> io::Result<bool> {
+    match netlink::receive(socket, buffer) {
+        Ok(None) => Ok(false),
+        // Others than the kernel have nothing to say here.
+        Ok(Some(datagram)) if datagram.from != 0 => Ok(true),
+        Ok(Some(datagram)) => {
+            events.extend(datagram.messages().filter_map(decode));
+            Ok(true)
+        }
+        Err(error)
+            if error.raw_os_error() == Some(libc::ENOBUFS)
+                || error.kind() == io::ErrorKind::FileTooLarge =>
+        {
+            events.push_back((Event::Overrun, Author::default()));
+            Ok(true)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads one netlink message, with its header, as an event; `None` if it tells of
+/// nothing that matters here, or cannot be understood.
+#[must_use]
+pub fn decode(message: &[u8]) -> Option<(Event, Author)> {
+    let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(message).ok()?;
+    let author = Author::new(message.header.port_number);
+    let NetlinkPayload::InnerMessage(inner) = message.payload else {
+        return None;
+    };
+    let event = match inner {
+        RouteNetlinkMessage::NewLink(link) => Event::Link(Link::from_message(&link)?),
+        RouteNetlinkMessage::DelLink(link) => Event::LinkGone(Link::from_message(&link)?.index),
+        RouteNetlinkMessage::NewAddress(address) => {
+            Event::Address(LinkAddress::from_message(&address)?)
+        }
+        RouteNetlinkMessage::DelAddress(address) => {
+            Event::AddressGone(LinkAddress::from_message(&address)?)
+        }
+        RouteNetlinkMessage::NewRoute(route) => Event::Route(Route::from_message(&route)?),
+        RouteNetlinkMessage::DelRoute(route) => Event::RouteGone(Route::from_message(&route)?),
+        _ => return None,
+    };
+    Some((event, author))
 }

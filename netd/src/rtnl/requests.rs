@@ -1,146 +1,229 @@
 //! Changes of links and addresses.
+//!
+//! The kernel carries out a request within `send()`: nothing here waits, and many
+//! requests cost one call. It answers only what it refuses, so that silence is success.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 
 use ipnetwork::IpNetwork;
-use rtnetlink::packet_route::address::{
-    AddressAttribute, AddressFlags, AddressMessage, AddressProtocol,
+use netlink_packet_core::{
+    NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
-use rtnetlink::packet_route::link::LinkMessage;
-use rtnetlink::{Handle, LinkUnspec};
+use rtnetlink::packet_route::address::{
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressProtocol,
+    AddressScope,
+};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, Prop};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+use rustix::net::SendFlags;
+use rustix::net::netlink::SocketAddrNetlink;
 
 use super::{ADDRESS_PROTOCOL, RtnlError};
+use crate::netlink::{self, DATAGRAM_MAX};
 
 /// Changes the host's links.
+#[derive(Debug)]
 pub struct Requests {
-    handle: Handle,
+    socket: OwnedFd,
+    buffer: Vec<u8>,
+    sequence: u32,
+}
+
+/// A change of a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Set it up.
+    SetUp,
+    /// Set it down.
+    SetDown,
+    /// Give it another name.
+    Rename(String),
+    /// Take its alternative names.
+    RemoveAltnames(Vec<String>),
+    /// Add an address, marked as netd's; one that is there already is updated.
+    AddAddress(IpNetwork),
+    /// Remove an address.
+    RemoveAddress(IpNetwork),
 }
 
 impl Requests {
-    /// Opens the socket for requests, in the caller's network namespace. Must be
-    /// called within a tokio runtime.
+    /// Opens the socket for requests, in the caller's network namespace.
     ///
     /// # Errors
     /// [`RtnlError::Open`].
     pub fn new() -> Result<Self, RtnlError> {
-        let (connection, handle, _) = rtnetlink::new_connection().map_err(RtnlError::Open)?;
-        tokio::spawn(connection);
-        Ok(Self { handle })
-    }
-
-    /// Sets a link up.
-    ///
-    /// # Errors
-    /// [`RtnlError::Link`].
-    pub async fn set_up(&self, index: u32) -> Result<(), RtnlError> {
-        let message = LinkUnspec::new_with_index(index).up().build();
-        self.set(index, "set up", message).await
-    }
-
-    /// Sets a link down and gives it another name. In two requests: before 6.2 the
-    /// kernel looks whether the link is up before it does anything, and renames none
-    /// that is.
-    ///
-    /// # Errors
-    /// [`RtnlError::Link`].
-    pub async fn set_down_as(&self, index: u32, name: &str) -> Result<(), RtnlError> {
-        let down = LinkUnspec::new_with_index(index).down().build();
-        self.set(index, "set down", down).await?;
-        let renamed = LinkUnspec::new_with_index(index)
-            .name(name.to_owned())
-            .build();
-        self.set(index, "rename", renamed).await
-    }
-
-    async fn set(
-        &self,
-        index: u32,
-        what: &'static str,
-        message: LinkMessage,
-    ) -> Result<(), RtnlError> {
-        let done = self.handle.link().set(message).execute().await;
-        done.map_err(|source| RtnlError::Link {
-            what,
-            index,
-            source,
+        Ok(Self {
+            socket: super::monitor::open().map_err(RtnlError::Open)?,
+            buffer: vec![0; DATAGRAM_MAX],
+            sequence: 0,
         })
     }
 
-    /// Takes alternative names from a link.
-    ///
-    /// # Errors
-    /// [`RtnlError::Link`].
-    pub async fn remove_altnames(&self, index: u32, names: &[String]) -> Result<(), RtnlError> {
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        self.handle
-            .link()
-            .property_del(index)
-            .alt_ifname(&names)
-            .execute()
-            .await
-            .map_err(|source| RtnlError::Link {
-                what: "take the altnames of",
-                index,
-                source,
-            })
+    /// Changes a link, one request after the other, whether or not those before it
+    /// could be carried out. Gives the requests that failed, by their place.
+    pub fn carry_out(&mut self, index: u32, requests: &[Request]) -> Vec<(usize, RtnlError)> {
+        if requests.is_empty() {
+            return Vec::new();
+        }
+        crate::operations::count(|done| &done.link_changes, requests.len());
+        let first = self.sequence.wrapping_add(1);
+        let mut bytes = Vec::with_capacity(256);
+        for request in requests {
+            self.sequence = self.sequence.wrapping_add(1);
+            append(&mut bytes, self.sequence, request.message(index));
+        }
+        let failed = |place: usize, source| {
+            let request = requests.get(place)?;
+            Some((place, request.failed(index, source)))
+        };
+        match self.send(&bytes) {
+            Err(error) => {
+                let raw = error.raw_os_error();
+                let again = || raw.map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
+                let all = 0..requests.len();
+                all.filter_map(|place| failed(place, again())).collect()
+            }
+            Ok(refused) => refused
+                .into_iter()
+                .filter_map(|(sequence, source)| {
+                    let place = usize::try_from(sequence.wrapping_sub(first)).ok()?;
+                    failed(place, source)
+                })
+                .collect(),
+        }
     }
 
-    /// Adds an address, marked as netd's; one that is there already is updated.
-    ///
-    /// # Errors
-    /// [`RtnlError::Address`].
-    pub async fn add_address(&self, index: u32, address: IpNetwork) -> Result<(), RtnlError> {
-        let mut request = self
-            .handle
-            .address()
-            .add(index, address.ip(), address.prefix())
-            .replace();
-        mark(request.message_mut(), address);
-        request
-            .execute()
-            .await
-            .map_err(|source| RtnlError::Address {
-                what: "add",
-                address,
-                index,
-                source,
-            })
-    }
-
-    /// Removes an address.
-    ///
-    /// # Errors
-    /// [`RtnlError::Address`].
-    pub async fn remove_address(&self, index: u32, address: IpNetwork) -> Result<(), RtnlError> {
-        let message = self
-            .handle
-            .address()
-            .add(index, address.ip(), address.prefix())
-            .message_mut()
-            .clone();
-        self.handle
-            .address()
-            .del(message)
-            .execute()
-            .await
-            .map_err(|source| RtnlError::Address {
-                what: "remove",
-                address,
-                index,
-                source,
-            })
+    /// Sends requests, and gives the sequence numbers of those that were refused.
+    fn send(&mut self, bytes: &[u8]) -> io::Result<Vec<(u32, io::Error)>> {
+        let kernel = SocketAddrNetlink::new(0, 0);
+        let sent = rustix::net::sendto(&self.socket, bytes, SendFlags::empty(), &kernel)?;
+        if sent != bytes.len() {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        let mut refused = Vec::new();
+        while let Some(datagram) = netlink::receive(self.socket.as_fd(), &mut self.buffer)? {
+            for message in datagram.messages() {
+                let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(message)
+                else {
+                    continue;
+                };
+                if let NetlinkPayload::Error(error) = message.payload
+                    && error.code.is_some()
+                {
+                    refused.push((message.header.sequence_number, error.to_io()));
+                }
+            }
+        }
+        Ok(refused)
     }
 }
 
-fn mark(message: &mut AddressMessage, address: IpNetwork) {
+impl Request {
+    fn message(&self, index: u32) -> NetlinkMessage<RouteNetlinkMessage> {
+        let (inner, flags) = match self {
+            Self::SetUp => (set_link(index, |link| {
+                link.header.flags = LinkFlags::Up;
+                link.header.change_mask = LinkFlags::Up;
+            }), 0),
+            Self::SetDown => (set_link(index, |link| {
+                link.header.change_mask = LinkFlags::Up;
+            }), 0),
+            Self::Rename(name) => (set_link(index, |link| {
+                link.attributes.push(LinkAttribute::IfName(name.clone()));
+            }), 0),
+            Self::RemoveAltnames(names) => {
+                let props = names.iter().cloned().map(Prop::AltIfName).collect();
+                let mut link = LinkMessage::default();
+                link.header.index = index;
+                link.attributes.push(LinkAttribute::PropList(props));
+                (RouteNetlinkMessage::DelLinkProp(link), 0)
+            }
+            Self::AddAddress(address) => (
+                RouteNetlinkMessage::NewAddress(marked(address_message(index, *address))),
+                NLM_F_CREATE | NLM_F_REPLACE,
+            ),
+            Self::RemoveAddress(address) => (
+                RouteNetlinkMessage::DelAddress(address_message(index, *address)),
+                0,
+            ),
+        };
+        let mut message = NetlinkMessage::from(inner);
+        message.header.flags = NLM_F_REQUEST | flags;
+        message
+    }
+
+    fn failed(&self, index: u32, source: io::Error) -> RtnlError {
+        let link = |what| move |source| RtnlError::Link { what, index, source };
+        match self {
+            Self::SetUp => link("set up")(source),
+            Self::SetDown => link("set down")(source),
+            Self::Rename(_) => link("rename")(source),
+            Self::RemoveAltnames(_) => link("take the altnames of")(source),
+            Self::AddAddress(address) | Self::RemoveAddress(address) => RtnlError::Address {
+                what: match self {
+                    Self::AddAddress(_) => "add",
+                    _ => "remove",
+                },
+                address: *address,
+                index,
+                source,
+            },
+        }
+    }
+}
+
+fn set_link(index: u32, change: impl FnOnce(&mut LinkMessage)) -> RouteNetlinkMessage {
+    let mut link = LinkMessage::default();
+    link.header.index = index;
+    change(&mut link);
+    RouteNetlinkMessage::SetLink(link)
+}
+
+fn address_message(index: u32, address: IpNetwork) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.index = index;
+    message.header.prefix_len = address.prefix();
+    message.header.scope = AddressScope::Universe;
+    let ip = address.ip();
+    message.attributes.push(AddressAttribute::Address(ip));
+    message.header.family = match address {
+        IpNetwork::V4(v4) => {
+            message.attributes.push(AddressAttribute::Local(ip));
+            message
+                .attributes
+                .push(AddressAttribute::Broadcast(v4.broadcast()));
+            AddressFamily::Inet
+        }
+        IpNetwork::V6(_) => AddressFamily::Inet6,
+    };
+    message
+}
+
+fn marked(mut message: AddressMessage) -> AddressMessage {
     message
         .attributes
         .push(AddressAttribute::Protocol(AddressProtocol::Other(
             ADDRESS_PROTOCOL,
         )));
-    if address.is_ipv6() {
-        // Nobody else can have it: the subnet is this link's alone. Without the
-        // probe it serves at once.
+    if message.header.family == AddressFamily::Inet6 {
+        // Nobody else can have it: the subnet is this link's alone. Without the probe
+        // it serves at once.
+        message.header.flags = AddressHeaderFlags::Nodad;
         message
             .attributes
             .push(AddressAttribute::Flags(AddressFlags::Nodad));
     }
+    message
+}
+
+fn append(bytes: &mut Vec<u8>, sequence: u32, mut message: NetlinkMessage<RouteNetlinkMessage>) {
+    message.header.sequence_number = sequence;
+    message.finalize();
+    let start = bytes.len();
+    bytes.resize(start + message.buffer_len(), 0);
+    if let Some(place) = bytes.get_mut(start..) {
+        message.serialize(place);
+    }
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
 }

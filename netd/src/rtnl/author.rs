@@ -1,0 +1,27 @@
+//! Who asked the kernel for a change.
+
+use std::fs;
+
+/// The netlink port of the socket that a change was asked for through (`nlmsg_pid`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Author(u32);
+
+impl Author {
+    pub(super) fn new(port: u32) -> Self {
+        Self(port)
+    }
+
+    /// The author for people. By custom a program's first netlink socket has its process
+    /// id for its port; what else the kernel tells is nothing that has a name.
+    #[must_use]
+    pub fn describe(self) -> String {
+        match self.0 {
+            0 => "the kernel".into(),
+            port if port == std::process::id() => "netd".into(),
+            port => match fs::read_to_string(format!("/proc/{port}/comm")) {
+                Ok(name) => format!("process {port}, {}", name.trim_end().escape_debug()),
+                Err(_) => format!("a process that has ended, netlink port {port}"),
+            },
+        }
+    }
+}
