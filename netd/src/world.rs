@@ -1,7 +1,7 @@
 //! What netd observes of the host: links, their addresses, and the prefixes that
 //! are taken.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
@@ -14,7 +14,10 @@ use crate::rtnl::{Event, Link, LinkAddress, Route, Snapshot};
 pub struct World {
     links: HashMap<u32, Link>,
     addresses: HashMap<u32, Vec<LinkAddress>>,
-    routes: HashSet<Route>,
+    /// Routes by their outgoing link (0: none).
+    routes: HashMap<u32, HashSet<Route>>,
+    /// The links that default routes lead to, and how many do.
+    ways_out: BTreeMap<u32, usize>,
     /// Prefixes of addresses and routes, owned by their link (0: by none).
     taken: PrefixMap<u32>,
 }
@@ -49,23 +52,23 @@ impl World {
 
     /// Takes over the routes anew, and says what that may have an effect on.
     pub fn reset_routes(&mut self, routes: Vec<Route>) -> Vec<Touched> {
-        let before = std::mem::take(&mut self.routes);
+        let before = self.all_routes();
         for route in &before {
-            self.release_route(route);
+            self.remove_route(route);
         }
         for route in routes {
-            self.apply(Event::Route(route));
+            self.put_route(route);
         }
-        let changed = before.symmetric_difference(&self.routes);
-        let mut touched: Vec<Touched> = changed
-            .map(|route| match route.is_default() {
-                true => Touched::Uplinks,
-                false => Touched::Prefixes,
-            })
-            .collect();
+        let now = self.all_routes();
+        let changed = before.symmetric_difference(&now);
+        let mut touched: Vec<Touched> = changed.map(touched_by).collect();
         touched.sort_by_key(|touched| matches!(touched, Touched::Prefixes));
         touched.dedup();
         touched
+    }
+
+    fn all_routes(&self) -> HashSet<Route> {
+        self.routes.values().flatten().cloned().collect()
     }
 
     /// Takes over a change and says what it may have an effect on.
@@ -124,16 +127,8 @@ impl World {
 
     /// The links by which routes lead out of the host, `ours` left aside.
     pub fn uplinks(&self, ours: u32) -> impl Iterator<Item = &Link> {
-        let indices: HashSet<u32> = self
-            .routes
-            .iter()
-            .filter(|route| route.is_default())
-            .filter_map(|route| route.link)
-            .collect();
-        indices
-            .into_iter()
-            .filter_map(|index| self.link(index))
-            .filter(move |link| link.group != ours)
+        let links = self.ways_out.keys().filter_map(|index| self.link(*index));
+        links.filter(move |link| link.group != ours)
     }
 
     fn put_link(&mut self, link: Link) -> Vec<Touched> {
@@ -142,22 +137,27 @@ impl World {
         if before.as_ref() == Some(&link) {
             return Vec::new();
         }
+        let mut touched = vec![Touched::Link(index)];
         if before.is_some_and(|before| before.up && !link.up) {
             // The kernel takes the IPv4 routes of a link that goes down without a
             // word for each.
-            self.drop_routes_of(index);
+            touched.extend(self.drop_routes_of(index));
         }
-        vec![Touched::Link(index)]
+        if self.ways_out.contains_key(&index) {
+            // Its name or its MTU may be another.
+            touched.push(Touched::Uplinks);
+        }
+        touched
     }
 
     fn remove_link(&mut self, index: u32) -> Vec<Touched> {
         self.links.remove(&index);
-        let mut touched = vec![Touched::Link(index), Touched::Uplinks];
+        let mut touched = vec![Touched::Link(index)];
         for address in self.addresses.remove(&index).unwrap_or_default() {
             self.taken.remove(address.address, &index);
             touched.push(Touched::HostAddress(address.address.ip()));
         }
-        self.drop_routes_of(index);
+        touched.extend(self.drop_routes_of(index));
         touched
     }
 
@@ -205,47 +205,65 @@ impl World {
     }
 
     fn put_route(&mut self, route: Route) -> Vec<Touched> {
-        let is_default = route.is_default();
-        if !self.routes.insert(route.clone()) {
+        let link = route.link.unwrap_or(0);
+        if !self.routes.entry(link).or_default().insert(route.clone()) {
             return Vec::new();
         }
-        if is_default {
-            return vec![Touched::Uplinks];
+        if route.is_default() {
+            *self.ways_out.entry(link).or_default() += 1;
+        } else {
+            self.taken.insert(route.destination, link);
         }
-        self.taken
-            .insert(route.destination, route.link.unwrap_or(0));
-        vec![Touched::Prefixes]
+        vec![touched_by(&route)]
     }
 
     fn remove_route(&mut self, route: &Route) -> Vec<Touched> {
-        if self.routes.remove(route) {
-            self.release_route(route);
+        let link = route.link.unwrap_or(0);
+        let Some(of_link) = self.routes.get_mut(&link) else {
+            return Vec::new();
+        };
+        if !of_link.remove(route) {
+            return Vec::new();
         }
-        if route.is_default() {
-            vec![Touched::Uplinks]
-        } else {
-            Vec::new()
+        if of_link.is_empty() {
+            self.routes.remove(&link);
+        }
+        self.release_route(route);
+        // What is free again is looked for when somebody needs it.
+        match touched_by(route) {
+            Touched::Uplinks => vec![Touched::Uplinks],
+            _ => Vec::new(),
         }
     }
 
     fn release_route(&mut self, route: &Route) {
+        let link = route.link.unwrap_or(0);
         if !route.is_default() {
-            self.taken
-                .remove(route.destination, &route.link.unwrap_or(0));
+            self.taken.remove(route.destination, &link);
+            return;
+        }
+        if let Some(count) = self.ways_out.get_mut(&link) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.ways_out.remove(&link);
+            }
         }
     }
 
-    fn drop_routes_of(&mut self, index: u32) {
-        let gone: Vec<Route> = self
-            .routes
-            .iter()
-            .filter(|route| route.link == Some(index))
-            .cloned()
-            .collect();
-        for route in gone {
-            self.routes.remove(&route);
-            self.release_route(&route);
+    /// Forgets the routes of a link, and says whether a way out was among them.
+    fn drop_routes_of(&mut self, index: u32) -> Option<Touched> {
+        let gone = self.routes.remove(&index).unwrap_or_default();
+        for route in &gone {
+            self.release_route(route);
         }
+        gone.iter().any(Route::is_default).then_some(Touched::Uplinks)
+    }
+}
+
+fn touched_by(route: &Route) -> Touched {
+    match route.is_default() {
+        true => Touched::Uplinks,
+        false => Touched::Prefixes,
     }
 }
 
