@@ -1,12 +1,16 @@
 //! Logging: to the journal where that is what standard error is connected to, else
 //! as text.
 
+mod pace;
+
 use std::error::Error;
 use std::fmt::Write;
 use std::io::IsTerminal;
 
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::prelude::*;
+
+pub use pace::{HeldBack, Pace};
 
 /// Starts logging. `verbose` counts how often more was asked for.
 pub fn start(verbose: u8) {
@@ -55,4 +59,31 @@ pub fn chain(error: &dyn Error) -> String {
         source = cause.source();
     }
     text
+}
+
+/// A text that came from others, as a part of one line: cut after 200 bytes, without
+/// what would begin a new line or speak to a terminal.
+pub fn foreign(text: &str) -> String {
+    const LONGEST: usize = 200;
+    let mut end = text.len().min(LONGEST);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let kept = text.get(..end).unwrap_or_default();
+    let more = if end < text.len() { "…" } else { "" };
+    let plain = kept.chars().map(|c| if c.is_control() { '?' } else { c });
+    plain.chain(more.chars()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::foreign;
+
+    #[test]
+    fn a_foreign_text_stays_on_its_line() {
+        assert_eq!(foreign("a name"), "a name");
+        assert_eq!(foreign("a\nERROR forged\x1b[2J"), "a?ERROR forged?[2J");
+        let long = foreign(&"ü".repeat(5000));
+        assert!(long.len() <= 204 && long.ends_with('…'), "{long}");
+    }
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use netd::daemon::{Daemon, Places};
 use netd::sysctl::UndoRecord;
-use netd::{bus, log, nft};
+use netd::{bus, log, nft, privileges};
 use rustix::fs::FlockOperation;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
@@ -30,6 +30,12 @@ struct Arguments {
     /// For uninstalling. netd must not run, and containers lose their way out.
     #[arg(long)]
     undo: bool,
+    /// Keep all privileges while serving, to find out whether a failure comes from their lack
+    ///
+    /// Otherwise netd gives up, before it serves, every capability but CAP_NET_ADMIN,
+    /// CAP_NET_RAW and CAP_NET_BIND_SERVICE and every system call that it does not use.
+    #[arg(long)]
+    no_sandbox: bool,
 }
 
 fn main() -> ExitCode {
@@ -58,16 +64,22 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .enable_all()
         // All work is done on this one; what a library does elsewhere is little.
         .max_blocking_threads(2)
+        .on_thread_start(limit_thread(arguments))
         .build()
         .context("cannot start the event loop")?;
-    LocalSet::new().block_on(&runtime, serve(places))
+    LocalSet::new().block_on(&runtime, serve(places, arguments))
 }
 
-async fn serve(places: Places) -> anyhow::Result<()> {
+async fn serve(places: Places, arguments: &Arguments) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot take SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot take SIGINT")?;
     let bus_socket = places.runtime.join("bus.sock");
     let mut daemon = Daemon::start(places).await.context("cannot start")?;
+    if arguments.no_sandbox {
+        tracing::warn!("all privileges are kept, as asked for");
+    } else {
+        privileges::drop_all(&daemon.worker()).context("cannot give up privileges")?;
+    }
     bus::serve(&bus_socket, daemon.sender()).context("cannot start")?;
     let (machines, links) = daemon.counts();
     tracing::info!(machines, links, "ready");
@@ -82,6 +94,18 @@ async fn serve(places: Places) -> anyhow::Result<()> {
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("stopping: what runs keeps its network");
     Ok(())
+}
+
+/// What each thread of the event loop does first. It serves no container's start, so
+/// that it needs no more than the others will have.
+fn limit_thread(arguments: &Arguments) -> impl Fn() + Send + Sync + use<> {
+    let sandbox = !arguments.no_sandbox;
+    move || {
+        if sandbox && let Err(error) = privileges::limit_thread() {
+            tracing::error!("a thread has to do without: {}", log::chain(&error));
+            std::process::abort();
+        }
+    }
 }
 
 fn undo(places: &Places) -> anyhow::Result<()> {
