@@ -120,23 +120,16 @@ impl DhcpSocket {
     /// # Errors
     /// If the kernel refuses to receive, for which there is no known reason.
     pub async fn recv(&self) -> io::Result<Received> {
-        let mut buffer = [0_u8; PACKET_MAX];
         loop {
             let mut ready = self.socket.readable().await?;
-            let Ok(arrival) = ready.try_io(|socket| sys::receive(socket.get_ref(), &mut buffer))
-            else {
+            let Ok(received) = ready.try_io(|socket| receive(socket.get_ref())) else {
                 continue;
             };
-            let arrival = match arrival {
+            match received {
                 // Said once after the link was down, ahead of what came since.
-                Err(error) if error.kind() == io::ErrorKind::NetworkDown => continue,
-                arrival => arrival?,
-            };
-            let packet = buffer.get(..arrival.len).unwrap_or_default();
-            return Ok(match frame::parse(packet, &arrival) {
-                Ok(datagram) => Received::Datagram(datagram),
-                Err(error) => Received::Damaged(error),
-            });
+                Err(error) if error.kind() == io::ErrorKind::NetworkDown => {}
+                received => return received,
+            }
         }
     }
 
@@ -161,4 +154,15 @@ impl DhcpSocket {
         // A statistic is not worth an error of its own.
         sys::take_drops(self.socket.get_ref()).unwrap_or(0)
     }
+}
+
+/// The buffer lives as long as the call alone: thousands of links wait at no cost.
+fn receive(socket: &OwnedFd) -> io::Result<Received> {
+    let mut buffer = [0_u8; PACKET_MAX];
+    let arrival = sys::receive(socket, &mut buffer)?;
+    let packet = buffer.get(..arrival.len).unwrap_or_default();
+    Ok(match frame::parse(packet, &arrival) {
+        Ok(datagram) => Received::Datagram(datagram),
+        Err(error) => Received::Damaged(error),
+    })
 }

@@ -5,42 +5,16 @@ use std::time::{Duration, Instant};
 
 use registry::mac::Side;
 use registry::{Mac, MachineName};
-use tokio::sync::{mpsc, oneshot};
 
 use super::Daemon;
-use crate::dhcp::server::{self, Command, Event, Lease, Server, ServerConfig};
+use crate::dhcp::server::{self, Event, Handle, Server, ServerConfig};
 use crate::log;
 use crate::packet_socket::DhcpSocket;
 use crate::rtnl::Link;
 use crate::subnets::Subnets;
 
-/// How many events of one link may wait.
-const EVENTS: usize = 16;
 /// A link logs something that a container can bring about at most this often.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
-
-/// A running server. It ends when this is dropped.
-#[derive(Debug)]
-pub(super) struct DhcpService {
-    commands: mpsc::Sender<Command>,
-}
-
-impl DhcpService {
-    /// Has the server hand out something else.
-    fn set_config(&self, config: ServerConfig) {
-        let command = Command::SetConfig(Box::new(config));
-        if self.commands.try_send(command).is_err() {
-            tracing::error!("a DHCP server does not take its new configuration");
-        }
-    }
-
-    /// The leases of the server's clients, once it answers.
-    pub(super) fn leases(&self) -> Option<oneshot::Receiver<Vec<Lease>>> {
-        let (sender, leases) = oneshot::channel();
-        self.commands.try_send(Command::Leases(sender)).ok()?;
-        Some(leases)
-    }
-}
 
 impl Daemon {
     /// Starts the server of a link that has an IPv4 subnet. Whether all is well.
@@ -60,18 +34,16 @@ impl Daemon {
                 return false;
             }
         };
-        let (commands, received) = mpsc::channel(4);
-        let (sender, events) = mpsc::channel(EVENTS);
-        let server = Server::new(config);
-        let queue = self.worker.queue();
+        let handle = Handle::default();
+        let (told, queue) = (handle.told(), self.worker.queue());
+        let log = event_log(*machine);
         tokio::task::spawn_local(async move {
-            server::serve(&socket, server, received, sender).await;
+            server::serve(&socket, Server::new(config), told, log).await;
             let descriptor = socket.into_descriptor();
             queue.add(move || drop(descriptor));
         });
-        tokio::task::spawn_local(log_events(*machine, events));
         if let Some(own) = self.links.get_mut(&link.index) {
-            own.dhcp = Some(DhcpService { commands });
+            own.dhcp = Some(handle);
         }
         true
     }
@@ -125,12 +97,13 @@ fn ipv4(ip: &IpAddr) -> Option<std::net::Ipv4Addr> {
     }
 }
 
-async fn log_events(machine: MachineName, mut events: mpsc::Receiver<Event>) {
+/// What logs the events of a machine's link.
+fn event_log(machine: MachineName) -> impl FnMut(Event) {
     let mut last: Option<Instant> = None;
-    while let Some(event) = events.recv().await {
+    move |event| {
         tracing::debug!(%machine, ?event, "DHCP");
         let Some(text) = worth_saying(&event) else {
-            continue;
+            return;
         };
         if last.is_none_or(|last| last.elapsed() >= LOG_INTERVAL) {
             last = Some(Instant::now());

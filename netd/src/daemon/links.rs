@@ -7,7 +7,7 @@ use registry::protocol::{Host0, Route};
 use registry::{IfName, LINK_GROUP, MachineName};
 
 use super::Daemon;
-use super::dhcp_service::DhcpService;
+use crate::dhcp::server::Handle;
 use crate::log;
 use crate::machines::Attachment;
 use crate::plan::{self, Action, Role};
@@ -33,7 +33,7 @@ pub(super) struct OwnLink {
     /// When it was last said that something of the host overlaps its subnets.
     clash_told: Option<Instant>,
     /// Its DHCP server.
-    pub dhcp: Option<DhcpService>,
+    pub dhcp: Option<Handle>,
 }
 
 impl OwnLink {

@@ -82,7 +82,7 @@ impl Daemon {
             Attachment::Veth(index) => self.links.get(&index).and_then(|own| own.dhcp.as_ref()),
             _ => None,
         };
-        let leases = service.and_then(super::dhcp_service::DhcpService::leases);
+        let leases = service.map(crate::dhcp::server::Handle::leases);
         // The link's own task answers: it is not waited for in here.
         tokio::task::spawn_local(async move {
             if let Some(leases) = leases {

@@ -5,12 +5,12 @@ use std::net::Ipv4Addr;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use netd::dhcp::server::{Command, Event, Lease, Server, ServerConfig, serve};
+use netd::dhcp::server::{Event, Handle, Lease, Server, ServerConfig, serve};
 use netd::packet_socket::DhcpSocket;
 use netns_fixtures::{Host, Peer, eventually};
 use registry::Mac;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 pub const HOST0: Mac = Mac([2, 0, 0, 0, 0, 1]);
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 7, 1);
@@ -58,7 +58,7 @@ pub fn ifindex(shown: &str) -> u32 {
 /// A server that runs on the host's `ve-box`.
 pub struct Running {
     thread: Option<JoinHandle<()>>,
-    commands: mpsc::Sender<Command>,
+    handle: Option<Handle>,
     events: mpsc::Receiver<Event>,
 }
 
@@ -70,14 +70,16 @@ impl Running {
             let _guard = runtime.enter();
             DhcpSocket::open(index).unwrap()
         });
-        let (commands, orders) = mpsc::channel(8);
-        let (tell, events) = mpsc::channel(4096);
+        let handle = Handle::default();
+        let told = handle.told();
+        let (sender, events) = mpsc::channel(4096);
+        let tell = move |event| drop(sender.try_send(event));
         let thread = std::thread::spawn(move || {
-            runtime.block_on(serve(&socket, Server::new(config), orders, tell));
+            runtime.block_on(serve(&socket, Server::new(config), told, tell));
         });
         Self {
             thread: Some(thread),
-            commands,
+            handle: Some(handle),
             events,
         }
     }
@@ -99,20 +101,21 @@ impl Running {
     }
 
     pub fn configure(&self, config: ServerConfig) {
-        let command = Command::SetConfig(Box::new(config));
-        self.commands.blocking_send(command).unwrap();
+        self.handle().set_config(config);
     }
 
     pub fn leases(&self) -> Vec<Lease> {
-        let (ask, answer) = oneshot::channel();
-        self.commands.blocking_send(Command::Leases(ask)).unwrap();
-        answer.blocking_recv().unwrap()
+        self.handle().leases().blocking_recv().unwrap()
+    }
+
+    fn handle(&self) -> &Handle {
+        self.handle.as_ref().unwrap()
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.commands.blocking_send(Command::Stop);
+        self.handle = None;
         let ended = self.thread.take().map(JoinHandle::join);
         assert!(ended.is_some_and(|ended| ended.is_ok()) || std::thread::panicking());
     }

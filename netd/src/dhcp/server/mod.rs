@@ -31,7 +31,7 @@ pub use config::{Bounds, ConfigError, DEFAULT_LEASE_TIME, MAX_LEASE_TIME, Server
 pub use leases::{ClientKey, Lease};
 pub use machine::Server;
 pub use packet::PacketError;
-pub use task::{Command, serve};
+pub use task::{Handle, Told, serve};
 pub use timers::{DECLINE_REST, OFFER_HOLD};
 
 /// What happens to a server.

@@ -1,9 +1,10 @@
 //! The task that runs a server on a link's packet socket.
 
 use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 
 use super::{Event, Input, Lease, Output, Server, ServerConfig, Transmit};
 use crate::packet_socket::{DhcpSocket, Received};
@@ -11,35 +12,89 @@ use crate::packet_socket::{DhcpSocket, Received};
 /// How often losses on a link are logged at most.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What a running server can be told.
-#[derive(Debug)]
-pub enum Command {
-    /// Hand this out from now on; see [`Server::set_config`].
-    SetConfig(Box<ServerConfig>),
-    /// Answer with the leases that clients have, by address.
-    Leases(oneshot::Sender<Vec<Lease>>),
-    /// End.
-    Stop,
+/// What a running server is told by its [`Handle`].
+#[derive(Debug, Default)]
+struct Orders {
+    config: Option<Box<ServerConfig>>,
+    leases: Vec<oneshot::Sender<Vec<Lease>>>,
+    stop: bool,
 }
 
-/// Runs `server` on `socket` until it is told to stop or nobody can tell it any
-/// more, and gives it back with its leases.
+/// By this a running server is told what to do. It ends when this is dropped.
+#[derive(Debug, Default)]
+pub struct Handle {
+    orders: Arc<(Mutex<Orders>, Notify)>,
+}
+
+/// The server's end of a [`Handle`].
+#[derive(Debug)]
+pub struct Told(Arc<(Mutex<Orders>, Notify)>);
+
+impl Handle {
+    /// The end for [`serve`].
+    #[must_use]
+    pub fn told(&self) -> Told {
+        Told(self.orders.clone())
+    }
+
+    /// Has the server hand this out from now on; see [`Server::set_config`].
+    pub fn set_config(&self, config: ServerConfig) {
+        self.order(|orders| orders.config = Some(Box::new(config)));
+    }
+
+    /// The leases that clients have, by address, once the server answers; an error if it
+    /// has ended.
+    #[must_use]
+    pub fn leases(&self) -> oneshot::Receiver<Vec<Lease>> {
+        let (answer, leases) = oneshot::channel();
+        self.order(|orders| orders.leases.push(answer));
+        leases
+    }
+
+    fn order(&self, change: impl FnOnce(&mut Orders)) {
+        let (orders, new) = &*self.orders;
+        change(&mut lock(orders));
+        new.notify_one();
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.order(|orders| orders.stop = true);
+    }
+}
+
+impl Told {
+    /// Waits for orders, and takes them.
+    async fn next(&self) -> Orders {
+        let (orders, new) = &*self.0;
+        new.notified().await;
+        std::mem::take(&mut *lock(orders))
+    }
+}
+
+/// Whoever panicked with the lock had not begun to change anything.
+fn lock(orders: &Mutex<Orders>) -> MutexGuard<'_, Orders> {
+    orders.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs `server` on `socket` until its handle is dropped, and gives it back with its
+/// leases.
 ///
 /// A link cannot make it do more than its bounds: when its messages of a second
 /// are used up, the socket is not read, and the kernel drops what does not fit
-/// the small receive buffer. `events` is never waited for: what finds it full
-/// is counted and dropped, and [`Command::Leases`] tells how things stand. A
-/// link that goes down or away ends nothing; whoever owns the link says stop.
+/// the small receive buffer. `tell` is told what happens, at once, and must not
+/// block. A link that goes down or away ends nothing; whoever owns the link says stop.
 pub async fn serve(
     socket: &DhcpSocket,
     server: Server,
-    mut commands: mpsc::Receiver<Command>,
-    events: mpsc::Sender<Event>,
+    told: Told,
+    tell: impl FnMut(Event),
 ) -> Server {
     let mut link = Link {
         socket,
         server,
-        events,
+        tell,
         losses: Losses::default(),
     };
     let mut pace = Pace::new(Instant::now());
@@ -53,10 +108,12 @@ pub async fn serve(
         }
         tokio::select! {
             biased;
-            command = commands.recv() => match command {
-                None | Some(Command::Stop) => return link.server,
-                Some(command) => link.obey(command),
-            },
+            orders = told.next() => {
+                if orders.stop {
+                    return link.server;
+                }
+                link.obey(orders);
+            }
             () = at(link.server.deadline()) => link.handle(Input::Time),
             () = at(pause.map(|pause| now + pause)), if pause.is_some() => {}
             received = link.socket.recv(), if pause.is_none() => {
@@ -77,20 +134,21 @@ async fn at(when: Option<Instant>) {
 }
 
 /// A server with its surroundings.
-struct Link<'a> {
+struct Link<'a, T> {
     socket: &'a DhcpSocket,
     server: Server,
-    events: mpsc::Sender<Event>,
+    tell: T,
     losses: Losses,
 }
 
-impl Link<'_> {
-    fn obey(&mut self, command: Command) {
-        match command {
-            Command::SetConfig(config) => self.server.set_config(Instant::now(), *config),
+impl<T: FnMut(Event)> Link<'_, T> {
+    fn obey(&mut self, orders: Orders) {
+        if let Some(config) = orders.config {
+            self.server.set_config(Instant::now(), *config);
+        }
+        for answer in orders.leases {
             // Who has stopped waiting for the answer does not need it.
-            Command::Leases(answer) => drop(answer.send(self.server.leases().cloned().collect())),
-            Command::Stop => {}
+            drop(answer.send(self.server.leases().cloned().collect()));
         }
     }
 
@@ -114,11 +172,7 @@ impl Link<'_> {
         while let Some(output) = self.server.poll_output() {
             match output {
                 Output::Send(transmit) => self.send(&transmit),
-                Output::Event(event) => {
-                    if self.events.try_send(event).is_err() {
-                        self.losses.events += 1;
-                    }
-                }
+                Output::Event(event) => (self.tell)(event),
             }
         }
     }
@@ -141,7 +195,6 @@ impl Link<'_> {
             ifindex = self.socket.ifindex(),
             requests = self.socket.take_drops(),
             replies = losses.replies,
-            events = losses.events,
             "more DHCP messages on a link than its limit: dropped"
         );
     }
@@ -152,13 +205,12 @@ impl Link<'_> {
 struct Losses {
     throttled: bool,
     replies: u64,
-    events: u64,
     last_report: Option<Instant>,
 }
 
 impl Losses {
     fn is_due(&self, now: Instant) -> bool {
-        let anything = self.throttled || self.replies > 0 || self.events > 0;
+        let anything = self.throttled || self.replies > 0;
         anything
             && self
                 .last_report
