@@ -22,11 +22,14 @@ use zbus::connection::Builder;
 use zbus::{Connection, Guid, MessageStream};
 
 use crate::daemon::Input;
+use crate::log::Pace;
 
 pub use netd1::PATH;
 
 /// How long a new connection may take to say who it is.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
+
+static NOT_TAKEN: Pace = Pace::new();
 
 /// The socket could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +72,11 @@ async fn accept_all(listener: UnixListener, daemon: mpsc::Sender<Input>) {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::warn!("cannot take a connection to the bus socket: {error}");
+                NOT_TAKEN.say(|held_back| {
+                    tracing::warn!(
+                        "cannot take a connection to the bus socket: {error}{held_back}"
+                    );
+                });
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }

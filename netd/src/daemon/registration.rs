@@ -184,13 +184,14 @@ impl Daemon {
                 reason: RefusalReason::BadRequest,
                 message,
             };
-            tracing::warn!("registration refused: {}", refusal.message);
             let _ = registering.answer.try_send(ToSupervisor::Refused(refusal));
             return;
         }
         if let Some(entry) = self.machines.get(&name) {
             let machine = &entry.machine;
-            if machine.leader == registering.leader {
+            // None but the supervisor itself takes its connection's place.
+            let same = machine.supervisor == registering.supervisor;
+            if same && machine.leader == registering.leader {
                 self.reconnect(registering);
                 return;
             }

@@ -46,39 +46,37 @@ fn failed(doing: &'static str) -> impl Fn(Errno) -> CapabilityError {
     }
 }
 
-/// Limits the bounding set, of this thread and of those that it starts.
-pub(super) fn limit_bounding_set() {
+/// Limits the bounding set of this thread, if it may.
+fn limit_bounding_set() {
     for number in 0..64 {
         let one = CapabilitySet::from_bits_retain(1 << number);
         if KEPT.contains(one) {
             continue;
         }
-        match remove_capability_from_bounding_set(one) {
-            Ok(()) => {}
-            // The kernel knows no more.
-            Err(Errno::INVAL) => return,
-            Err(error) => {
-                // Where the set is small already, that was the purpose.
-                if bounding_set_is_larger() {
-                    tracing::warn!(
-                        "the bounding set of capabilities stays as it is ({error}): netd was \
-                         started without CAP_SETPCAP"
-                    );
-                }
-                return;
-            }
+        // An error says that the kernel knows no more, or that this thread may not.
+        if remove_capability_from_bounding_set(one).is_err() {
+            return;
         }
     }
 }
 
-fn bounding_set_is_larger() -> bool {
+/// Warns if the bounding set is larger than what netd keeps. Where whoever started netd
+/// took CAP_SETPCAP from it and left more in the set, that is how they wanted it.
+pub(super) fn warn_of_bounding_set() {
     let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
-    value(&status, "CapBnd").is_none_or(|set| set & !KEPT.bits() != 0)
+    if value(&status, "CapBnd").is_none_or(|set| set & !KEPT.bits() != 0) {
+        tracing::warn!(
+            "the bounding set of capabilities is larger than it has to be: netd was started \
+             without CAP_SETPCAP"
+        );
+    }
 }
 
-/// Limits this thread: permitted and effective; nothing is inheritable or ambient, and
-/// no program that it would start has more.
+/// Limits this thread: bounding set, permitted and effective; nothing is inheritable or
+/// ambient, and no program that it would start has more.
 pub(super) fn limit_thread() -> Result<(), CapabilityError> {
+    // First: it takes a capability that is given up then.
+    limit_bounding_set();
     clear_ambient_capability_set().map_err(failed("the ambient set"))?;
     let have = capabilities(None).map_err(failed("what there are"))?;
     let kept = have.permitted.intersection(KEPT);

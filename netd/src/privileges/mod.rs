@@ -46,11 +46,11 @@ pub fn limit_thread() -> Result<(), CapabilityError> {
 /// # Errors
 /// [`PrivilegesError`]; netd is not to go on then.
 pub fn drop_all(worker: &worker::Queue) -> Result<(), PrivilegesError> {
-    capabilities::limit_bounding_set();
     let (done, limited) = mpsc::channel();
     worker.add(move || drop(done.send(capabilities::limit_thread())));
     limited.recv().map_err(|_| PrivilegesError::NoWorker)??;
     capabilities::limit_thread()?;
+    capabilities::warn_of_bounding_set();
     system_calls::filter_all_threads()?;
     Ok(capabilities::check_all_threads()?)
 }

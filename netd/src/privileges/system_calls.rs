@@ -258,7 +258,7 @@ const PRCTLS: [u64; 7] = [
     PR_GET_AUXV,
     libc::PR_SET_NO_NEW_PRIVS as u64,
     libc::PR_CAP_AMBIENT as u64,
-    libc::PR_CAPBSET_READ as u64,
+    libc::PR_CAPBSET_DROP as u64,
 ];
 const PR_GET_AUXV: u64 = 0x4155_5856;
 
