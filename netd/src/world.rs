@@ -284,6 +284,7 @@ pub(crate) mod tests {
             mac: None,
             controller: None,
             peer: Some(2),
+            held: crate::sysctl::Held::default(),
         }
     }
 

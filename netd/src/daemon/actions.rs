@@ -71,7 +71,7 @@ impl Daemon {
             guarded: true,
         };
         if actions.contains(&Action::Guard)
-            && let Err(error) = sysctl::guard_link(&link.name)
+            && let Err(error) = sysctl::guard_link(&link.name, link.held)
         {
             self.failed(link, machine, &Action::Guard, error.into(), &mut performed);
             if !performed.guarded {

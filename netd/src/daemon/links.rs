@@ -97,7 +97,7 @@ impl Daemon {
         };
         let subnets = own.feasible(&subnets);
         own.subnets = Some(subnets);
-        let mut actions = plan::veth(&link, self.world.addresses(index), own.guarded, &subnets);
+        let mut actions = plan::veth(&link, self.world.addresses(index), own.guarded || link.held.all(), &subnets);
         actions.retain(|action| !own.done_without.contains(action));
         let performed = self.perform_all(&link, &machine, &actions);
         let Some(own) = self.links.get_mut(&index).filter(|_| performed.guarded) else {

@@ -3,8 +3,11 @@
 use registry::Mac;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::link::{
-    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, Prop,
+    AfSpecInet, AfSpecInet6, AfSpecUnspec, Inet6DevConf, InetDevConf, InfoKind, LinkAttribute,
+    LinkFlags, LinkInfo, LinkMessage, Prop,
 };
+
+use crate::sysctl::{Held, Protocol};
 
 /// A link of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +32,8 @@ pub struct Link {
     pub controller: Option<u32>,
     /// Interface index of a veth's other end, in that end's namespace.
     pub peer: Option<u32>,
+    /// Which kernel parameters were as a guarded link has them when the kernel told this.
+    pub held: Held,
 }
 
 /// The kinds of links that are told apart.
@@ -62,6 +67,7 @@ impl Link {
             mac: None,
             controller: None,
             peer: None,
+            held: Held::default(),
         };
         if message.header.flags.contains(LinkFlags::Loopback) {
             link.kind = LinkType::Loopback;
@@ -82,6 +88,7 @@ impl Link {
             LinkAttribute::Address(bytes) => {
                 self.mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().map(Mac);
             }
+            LinkAttribute::AfSpecUnspec(families) => self.held = held(families),
             LinkAttribute::PropList(props) => {
                 self.altnames
                     .extend(props.iter().filter_map(|prop| match prop {
@@ -101,4 +108,58 @@ impl Link {
             _ => {}
         }
     }
+}
+
+/// What the parameters of a link say of its guard.
+fn held(families: &[AfSpecUnspec]) -> Held {
+    let (mut v4, mut v6) = (None, None);
+    for family in families {
+        match family {
+            AfSpecUnspec::Inet(all) => {
+                v4 = all.iter().find_map(|one| match one {
+                    AfSpecInet::DevConf(conf) => Some(conf),
+                    _ => None,
+                });
+            }
+            AfSpecUnspec::Inet6(all) => {
+                v6 = all.iter().find_map(|one| match one {
+                    AfSpecInet6::DevConf(conf) => Some(conf),
+                    _ => None,
+                });
+            }
+            _ => {}
+        }
+    }
+    Held::observe(|protocol, key| match protocol {
+        Protocol::V4 => ipv4_parameter(v4?, key),
+        Protocol::V6 => ipv6_parameter(v6?, key),
+    })
+}
+
+fn ipv4_parameter(conf: &InetDevConf, key: &str) -> Option<i32> {
+    Some(match key {
+        "accept_redirects" => conf.accept_redirects,
+        "accept_source_route" => conf.accept_source_route,
+        "accept_local" => conf.accept_local,
+        "arp_accept" => conf.arp_accept,
+        "proxy_arp" => conf.proxy_arp,
+        "route_localnet" => conf.route_localnet,
+        "rp_filter" => conf.rp_filter,
+        "send_redirects" => conf.send_redirects,
+        "forwarding" => conf.forwarding,
+        _ => return None,
+    })
+}
+
+fn ipv6_parameter(conf: &Inet6DevConf, key: &str) -> Option<i32> {
+    Some(match key {
+        "accept_ra" => conf.accept_ra,
+        "autoconf" => conf.autoconf,
+        "accept_redirects" => conf.accept_redirects,
+        "accept_source_route" => conf.accept_source_route,
+        "proxy_ndp" => conf.proxy_ndp,
+        "accept_dad" => conf.accept_dad,
+        "force_forwarding" => conf.force_forwarding,
+        _ => return None,
+    })
 }

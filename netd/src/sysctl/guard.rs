@@ -1,5 +1,7 @@
 //! What a link of ours gets before it goes up: the peer at its other end is hostile.
 
+use std::path::PathBuf;
+
 use super::{Change, Protocol, Sysctl, SysctlError};
 
 /// Parameters of IPv4. All of them exist on every kernel that we run on.
@@ -32,24 +34,93 @@ const IPV6: &[(&str, &str)] = &[
     ("force_forwarding", "1"),
 ];
 
+/// Which of the guard's parameters a link has as they should be, as far as somebody told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held(u32);
+
+/// A parameter that had another value than the guard's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Corrected {
+    /// File of the parameter.
+    pub path: PathBuf,
+    /// The value that it had.
+    pub former: String,
+    /// The value that it has now.
+    pub value: &'static str,
+}
+
+/// All parameters, in the order in which they are set.
+fn parameters() -> impl Iterator<Item = (Protocol, &'static str, &'static str)> {
+    let of = |protocol| move |&(key, value)| (protocol, key, value);
+    let v4 = IPV4.iter().map(of(Protocol::V4));
+    v4.chain(IPV6.iter().map(of(Protocol::V6)))
+}
+
+impl Held {
+    /// What follows from a link's parameters; `value` gives one, if it is known.
+    #[must_use]
+    pub fn observe(value: impl Fn(Protocol, &str) -> Option<i32>) -> Self {
+        let mut held = 0;
+        for (at, (protocol, key, wanted)) in parameters().enumerate() {
+            if value(protocol, key).is_some_and(|value| value.to_string() == wanted) {
+                held |= 1 << at;
+            }
+        }
+        Self(held)
+    }
+
+    /// Whether there is nothing to set.
+    #[must_use]
+    pub fn all(self) -> bool {
+        parameters().enumerate().all(|(at, _)| self.has(at))
+    }
+
+    fn has(self, at: usize) -> bool {
+        self.0 & (1 << at) != 0
+    }
+}
+
 /// Sets the parameters of a link of ours, before it goes up: nothing that the other end
 /// sends changes the host's routes or addresses, 127/8 stays out of its reach, and its
-/// packets are forwarded. The number of parameters that were written; a second call writes
-/// none.
+/// packets are forwarded. Those that it has are passed over.
 ///
 /// # Errors
 /// [`SysctlError::Missing`] if the link is gone; [`SysctlError::LinkName`],
-/// [`SysctlError::Read`], [`SysctlError::Write`].
-pub fn guard_link(link: &str) -> Result<usize, SysctlError> {
-    let mut written = 0;
-    for &(key, value) in IPV4 {
-        let change = Sysctl::of_link(Protocol::V4, link, key)?.ensure(value)?;
-        written += usize::from(change != Change::Already);
+/// [`SysctlError::Write`].
+pub fn guard_link(link: &str, held: Held) -> Result<(), SysctlError> {
+    for (at, (protocol, key, value)) in parameters().enumerate() {
+        if held.has(at) {
+            continue;
+        }
+        match Sysctl::of_link(protocol, link, key)?.write(value) {
+            // The kernel may be without IPv6, or without the parameter.
+            Err(SysctlError::Missing { .. }) if protocol == Protocol::V6 => {}
+            written => written?,
+        }
     }
-    for &(key, value) in IPV6 {
-        // The kernel may be without IPv6, or without the parameter.
-        let change = Sysctl::of_link(Protocol::V6, link, key)?.ensure_if_present(value)?;
-        written += usize::from(matches!(change, Some(Change::Changed { .. })));
+    Ok(())
+}
+
+/// Sets those of a link's parameters that are not as [`guard_link`] left them, and gives
+/// them.
+///
+/// # Errors
+/// As [`guard_link`], and [`SysctlError::Read`].
+pub fn correct_link(link: &str) -> Result<Vec<Corrected>, SysctlError> {
+    let mut corrected = Vec::new();
+    for (protocol, key, value) in parameters() {
+        let parameter = Sysctl::of_link(protocol, link, key)?;
+        let change = match protocol {
+            Protocol::V4 => Some(parameter.ensure(value)?),
+            Protocol::V6 => parameter.ensure_if_present(value)?,
+        };
+        if let Some(Change::Changed { former }) = change {
+            corrected.push(Corrected {
+                path: parameter.path().to_owned(),
+                former,
+                value,
+            });
+        }
     }
-    Ok(written)
+    Ok(corrected)
 }

@@ -17,7 +17,7 @@ mod tests;
 mod undo;
 
 pub use forwarding::{act_as_router, enable_forwarding};
-pub use guard::guard_link;
+pub use guard::{Corrected, Held, correct_link, guard_link};
 pub use undo::{UndoRecord, Undone};
 
 const NET: &str = "/proc/sys/net";
@@ -191,6 +191,7 @@ impl Sysctl {
     /// # Errors
     /// [`SysctlError::Missing`] or [`SysctlError::Read`].
     pub fn read(&self) -> Result<String, SysctlError> {
+        crate::operations::count(|done| &done.sysctl_reads, 1);
         match fs::read_to_string(&self.path) {
             Ok(text) => Ok(text.trim_end().to_owned()),
             Err(source) => Err(match missing(&source) {
@@ -233,6 +234,7 @@ impl Sysctl {
 
     /// In one `write()`, as the kernel takes each for a value.
     fn write(&self, value: &str) -> Result<(), SysctlError> {
+        crate::operations::count(|done| &done.sysctl_writes, 1);
         let written = OpenOptions::new()
             .write(true)
             .open(&self.path)

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::{Change, Protocol, Sysctl, SysctlError, UndoRecord};
-use super::{act_as_router, enable_forwarding, forwarding, guard_link};
+use super::{Held, act_as_router, correct_link, enable_forwarding, forwarding, guard_link};
 
 /// Runs a test on a thread in a new network namespace, with a directory of its own.
 fn in_new_netns(test: impl FnOnce(PathBuf) + Send + 'static) {
@@ -127,7 +127,7 @@ fn errors_name_the_parameter_and_the_value() {
             "{bad}"
         );
         assert!(matches!(
-            guard_link("ve-gone"),
+            guard_link("ve-gone", Held::default()),
             Err(SysctlError::Missing { .. })
         ));
     });
@@ -140,7 +140,7 @@ fn a_guarded_link_is_safe_before_it_goes_up_and_the_rest_is_untouched() {
         set("ipv4/conf/ve-web/route_localnet", "1");
         let of_link = |(path, _): &(PathBuf, String)| path.iter().any(|part| part == "ve-web");
         let before = snapshot();
-        assert!(guard_link("ve-web").unwrap() > 0);
+        guard_link("ve-web", Held::default()).unwrap();
         for (parameter, value) in [
             ("ipv4/conf/ve-web/accept_redirects", "0"),
             ("ipv4/conf/ve-web/send_redirects", "0"),
@@ -159,8 +159,8 @@ fn a_guarded_link_is_safe_before_it_goes_up_and_the_rest_is_untouched() {
         };
         assert_eq!(others(snapshot()), others(before));
         assert_eq!(
-            guard_link("ve-web").unwrap(),
-            0,
+            correct_link("ve-web").unwrap(),
+            [],
             "a second pass writes nothing"
         );
 
@@ -347,7 +347,7 @@ fn the_host_keeps_the_default_route_that_it_learnt() {
     in_new_netns(|directory| {
         host_with_a_learnt_route();
         let undo = UndoRecord::at(directory.join("undo"));
-        guard_link("ve-web").unwrap();
+        guard_link("ve-web", Held::default()).unwrap();
         enable_forwarding(&["up0"], &undo).unwrap();
         assert!(learnt());
         assert_eq!(get("ipv6/conf/up0/accept_ra"), "1");
