@@ -129,8 +129,10 @@ fn remove(tree: impl AsFd, path: &Path) -> io::Result<()> {
     };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    let Ok(parent) = openat2(&tree, parent, flags, Mode::empty(), resolve) else {
-        return Ok(());
+    let parent = match openat2(&tree, parent, flags, Mode::empty(), resolve) {
+        // What stands there by now is somebody else's.
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => return Ok(()),
+        other => other?,
     };
     match unlinkat(&parent, name, AtFlags::REMOVEDIR) {
         Err(Errno::NOTDIR) => {}

@@ -5,6 +5,8 @@
 //! getent, ping, ssh and busctl say, and the files whose format is documented.
 
 mod container;
+mod footprint;
+mod kill_points;
 mod network;
 mod networkd;
 
@@ -13,6 +15,8 @@ use std::time::Duration;
 use netns_fixtures::{Host, Running};
 
 pub use container::{Container, Start, record};
+pub use footprint::Footprint;
+pub use kill_points::{KillPoint, Who, hit, points_of, sample, shard_of, traced};
 pub use network::{UPLINK, capture_source, outside, serve_peer_name, start_dnsmasq};
 pub use networkd::{networkd_setup, start_dbus, start_networkd, start_udevd};
 
