@@ -20,6 +20,8 @@ pub const MAX_LEASE_TIME: Duration = Duration::from_secs(43_200);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerConfig {
     network: Ipv4Network,
+    /// The first and the last address that any client may get.
+    pool: (Ipv4Addr, Ipv4Addr),
     reservations: BTreeMap<Mac, Ipv4Addr>,
     /// The default gateway (option 3).
     pub router: Option<Ipv4Addr>,
@@ -82,6 +84,19 @@ pub enum ConfigError {
         /// The subnet with the server's address.
         network: Ipv4Network,
     },
+    /// The addresses for any client lie outside of the subnet.
+    #[error(
+        "{network} has no {size} addresses for clients from its {offset}. one on \
+         (PoolOffset={offset}, PoolSize={size})"
+    )]
+    Pool {
+        /// Where they were to begin.
+        offset: u32,
+        /// How many there were to be, 0 for all.
+        size: u32,
+        /// The subnet with the server's address.
+        network: Ipv4Network,
+    },
     /// Two MAC addresses cannot have the same address reserved.
     #[error("{address} is reserved for {holder} already, and cannot be for {mac} too")]
     ReservedTwice {
@@ -109,6 +124,7 @@ impl ServerConfig {
         }
         Ok(Self {
             network,
+            pool: hosts(network),
             reservations: BTreeMap::new(),
             router: Some(network.ip()),
             dns: Vec::new(),
@@ -147,6 +163,40 @@ impl ServerConfig {
         }
     }
 
+    /// Keeps what any client may get to `size` addresses from the `offset`th of the
+    /// subnet on; 0 stands for the first, and for all that follow. Reserved addresses
+    /// may lie anywhere.
+    ///
+    /// # Errors
+    /// If the subnet has not so many; it is served as a whole then.
+    pub fn limit_pool(&mut self, offset: u32, size: u32) -> Result<(), ConfigError> {
+        let (_, last) = hosts(self.network);
+        self.pool = hosts(self.network);
+        let error = ConfigError::Pool {
+            offset,
+            size,
+            network: self.network,
+        };
+        let base = u32::from(self.network.network());
+        let first = base.checked_add(offset.max(1)).map(Ipv4Addr::from);
+        let first = first.filter(|first| *first <= last).ok_or(error.clone())?;
+        let end = match size {
+            0 => last,
+            size => u32::from(first)
+                .checked_add(size - 1)
+                .map(Ipv4Addr::from)
+                .filter(|end| *end <= last)
+                .ok_or(error)?,
+        };
+        self.pool = (first, end);
+        Ok(())
+    }
+
+    /// The first and the last address that any client may get.
+    pub(super) fn pool(&self) -> (Ipv4Addr, Ipv4Addr) {
+        self.pool
+    }
+
     /// The subnet, with the server's address.
     #[must_use]
     pub fn network(&self) -> Ipv4Network {
@@ -183,10 +233,13 @@ impl ServerConfig {
             && address != self.network.ip()
     }
 
-    /// Whether any client may get `address`: one of the subnet that is kept for
+    /// Whether any client may get `address`: one of the pool that is kept for
     /// nobody.
     pub(super) fn is_pool_address(&self, address: Ipv4Addr) -> bool {
-        self.is_client_address(address) && self.reserved_for(address).is_none()
+        let (first, last) = self.pool;
+        (first..=last).contains(&address)
+            && self.is_client_address(address)
+            && self.reserved_for(address).is_none()
     }
 
     /// The addresses that are kept for somebody.
@@ -209,6 +262,13 @@ impl ServerConfig {
                 .min(self.max_lease_time.max(SHORTEST)),
         }
     }
+}
+
+/// The first and the last address of a subnet that a host can have.
+fn hosts(network: Ipv4Network) -> (Ipv4Addr, Ipv4Addr) {
+    let first = u32::from(network.network()).saturating_add(1);
+    let last = u32::from(network.broadcast()).saturating_sub(1);
+    (first.into(), last.into())
 }
 
 #[cfg(test)]
@@ -252,6 +312,30 @@ mod tests {
             Err(ConfigError::ReservedTwice { .. })
         ));
         assert!(!config.is_pool_address(second));
+    }
+
+    #[test]
+    fn a_pool_lies_within_its_subnet() {
+        let mut config = ServerConfig::new(network("192.168.7.1/28")).unwrap();
+        let of = |config: &ServerConfig| {
+            let (first, last) = config.pool();
+            (first.octets()[3], last.octets()[3])
+        };
+        assert_eq!(of(&config), (1, 14));
+        for (offset, size, pool) in [
+            (0, 0, (1, 14)),
+            (5, 0, (5, 14)),
+            (8, 4, (8, 11)),
+            (14, 1, (14, 14)),
+        ] {
+            config.limit_pool(offset, size).unwrap();
+            assert_eq!(of(&config), pool);
+        }
+        for (offset, size) in [(15, 0), (0, 15), (8, 8), (u32::MAX, 1), (1, u32::MAX)] {
+            config.limit_pool(8, 4).unwrap();
+            assert!(config.limit_pool(offset, size).is_err());
+            assert_eq!(of(&config), (1, 14), "the whole subnet is served");
+        }
     }
 
     #[test]

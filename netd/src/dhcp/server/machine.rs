@@ -330,7 +330,7 @@ impl Server {
         let fresh = || {
             // More candidates than this cannot be taken.
             let taken = self.leases.len() + self.config.reserved().count() + 1;
-            candidates(self.config.network(), id)
+            candidates(self.config.pool(), id)
                 .take(taken + 1)
                 .find(is_free)
         };

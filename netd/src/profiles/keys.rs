@@ -1,0 +1,139 @@
+//! The keys of a `.network` file that netd knows, one row each.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use super::criteria::Criteria;
+use super::profile::{Addresses, DhcpProfile, Profile, Subnet4};
+use crate::network_file::value::{boolean, bytes, number, shown, time_span};
+use crate::network_file::{Key, Wrong, words};
+use crate::subnets::VETH_PREFIX;
+
+/// Below this a link has no IPv6 (RFC 8200, section 5).
+const MTU_MIN: u32 = 1280;
+const MTU_MAX: u32 = 65_535;
+/// A shorter lease has no time to be renewed in.
+const LEASE_MIN: Duration = Duration::from_secs(4);
+/// The time that stands for ever in a lease (RFC 2131, section 3.3).
+const LEASE_MAX: Duration = Duration::from_secs(u32::MAX as u64);
+/// As many as one option of a reply holds.
+const DNS_MAX: usize = 63;
+
+/// What a file has said so far.
+#[derive(Debug, Default)]
+pub(super) struct Draft {
+    pub criteria: Criteria,
+    pub addresses: Addresses,
+    pub dhcp_server: Option<bool>,
+    pub dhcp: DhcpProfile,
+    pub mtu: Option<u32>,
+}
+
+impl Draft {
+    /// What is to be of the links that it is for.
+    pub fn profile(self, name: &str) -> Profile {
+        Profile {
+            name: name.to_owned(),
+            v4: self.addresses.v4.unwrap_or(Subnet4::Any(VETH_PREFIX)),
+            v6: self.addresses.v6,
+            dhcp_server: self.dhcp_server.unwrap_or(true),
+            dhcp: self.dhcp,
+            mtu: self.mtu,
+        }
+    }
+}
+
+const fn key(
+    section: &'static str,
+    name: &'static str,
+    set: fn(&mut Draft, &str) -> Result<(), Wrong>,
+) -> Key<Draft> {
+    Key { section, name, set }
+}
+
+/// The keys.
+pub(super) const KEYS: &[Key<Draft>] = &[
+    key("Match", "Name", |d, v| d.criteria.name.add(v)),
+    key("Match", "Kind", |d, v| d.criteria.kind.add(v)),
+    key("Match", "Driver", |d, v| d.criteria.driver.add(v)),
+    key("Match", "Type", |d, v| d.criteria.link_type.add(v)),
+    key("Match", "Host", |d, v| d.criteria.host.add(v)),
+    key("Link", "MTUBytes", |d, v| {
+        set(&mut d.mtu, v, None, |v| {
+            bytes(v, MTU_MIN, MTU_MAX).map(Some)
+        })
+    }),
+    key("Network", "Address", |d, v| d.addresses.add(v)),
+    key("Network", "DHCPServer", |d, v| {
+        set(&mut d.dhcp_server, v, None, |v| boolean(v).map(Some))
+    }),
+    key("DHCPServer", "DefaultLeaseTimeSec", |d, v| {
+        set(&mut d.dhcp.lease_time, v, None, |v| lease_time(v).map(Some))
+    }),
+    key("DHCPServer", "MaxLeaseTimeSec", |d, v| {
+        set(&mut d.dhcp.max_lease_time, v, None, |v| {
+            lease_time(v).map(Some)
+        })
+    }),
+    key("DHCPServer", "EmitRouter", |d, v| {
+        set(&mut d.dhcp.emit_router, v, true, boolean)
+    }),
+    key("DHCPServer", "EmitDNS", |d, v| {
+        set(&mut d.dhcp.emit_dns, v, true, boolean)
+    }),
+    key("DHCPServer", "DNS", |d, v| add_servers(&mut d.dhcp.dns, v)),
+    key("DHCPServer", "PoolOffset", |d, v| {
+        set(&mut d.dhcp.pool_offset, v, 0, |v| number(v, 0, u32::MAX))
+    }),
+    key("DHCPServer", "PoolSize", |d, v| {
+        set(&mut d.dhcp.pool_size, v, 0, |v| number(v, 0, u32::MAX))
+    }),
+];
+
+/// Sets something to what a value means, or to what it is without one.
+fn set<T>(
+    place: &mut T,
+    value: &str,
+    without: T,
+    meaning: impl FnOnce(&str) -> Result<T, Wrong>,
+) -> Result<(), Wrong> {
+    *place = if value.is_empty() {
+        without
+    } else {
+        meaning(value)?
+    };
+    Ok(())
+}
+
+fn lease_time(value: &str) -> Result<Duration, Wrong> {
+    let time = time_span(value)?;
+    if time < LEASE_MIN {
+        return Err(Wrong::new(format!(
+            "a lease lasts {} seconds or longer",
+            LEASE_MIN.as_secs()
+        )));
+    }
+    Ok(time.min(LEASE_MAX))
+}
+
+fn add_servers(servers: &mut Vec<Ipv4Addr>, value: &str) -> Result<(), Wrong> {
+    if value.is_empty() {
+        servers.clear();
+        return Ok(());
+    }
+    let mut more = Vec::new();
+    for word in words(value)? {
+        let usable = |ip: &Ipv4Addr| !ip.is_unspecified() && !ip.is_multicast();
+        more.push(word.parse().ok().filter(usable).ok_or_else(|| {
+            Wrong::new(format!(
+                "\"{}\" is no IPv4 address of a name server",
+                shown(&word)
+            ))
+        })?);
+    }
+    if servers.len() + more.len() > DNS_MAX {
+        return Err(Wrong::new(format!("more than {DNS_MAX} name servers")));
+    }
+    servers.extend(more);
+    Ok(())
+}

@@ -1,0 +1,214 @@
+//! What is to be of a link.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
+
+use crate::dhcp::server::{DEFAULT_LEASE_TIME, MAX_LEASE_TIME, ServerConfig};
+use crate::network_file::{Wrong, value};
+use crate::subnets::VETH_PREFIX;
+
+/// The IPv4 subnets that can be a link's.
+const V4_PREFIXES: std::ops::RangeInclusive<u8> = 8..=30;
+/// The IPv6 subnets that can be a link's.
+const V6_PREFIXES: std::ops::RangeInclusive<u8> = 16..=120;
+
+/// What is to be of a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// The name of the file that says so.
+    pub name: String,
+    /// The link's IPv4 subnet.
+    pub v4: Subnet4,
+    /// The link's IPv6 subnet; none for one that netd chooses.
+    pub v6: Option<Ipv6Network>,
+    /// Whether DHCP is served on it.
+    pub dhcp_server: bool,
+    /// What its DHCP server hands out.
+    pub dhcp: DhcpProfile,
+    /// The link's maximum transmission unit in bytes; none to leave it alone.
+    pub mtu: Option<u32>,
+}
+
+/// An IPv4 subnet, by the host's address in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subnet4 {
+    /// Any that a pool has, with a prefix of this length.
+    Any(u8),
+    /// This one, of which the host has the first address.
+    Fixed(Ipv4Network),
+}
+
+/// What a DHCP server hands out, beyond what follows from its link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DhcpProfile {
+    /// The lease time of a client that asks for none.
+    pub lease_time: Option<Duration>,
+    /// The longest lease time that a client can ask for.
+    pub max_lease_time: Option<Duration>,
+    /// Whether it names a default gateway.
+    pub emit_router: bool,
+    /// Whether it names name servers.
+    pub emit_dns: bool,
+    /// The name servers; empty for the host's.
+    pub dns: Vec<Ipv4Addr>,
+    /// Where in the subnet the addresses begin that it gives to any client; 0 for the
+    /// first.
+    pub pool_offset: u32,
+    /// How many there are of these; 0 for all up to the end of the subnet.
+    pub pool_size: u32,
+}
+
+impl Default for Profile {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            v4: Subnet4::Any(VETH_PREFIX),
+            v6: None,
+            dhcp_server: true,
+            dhcp: DhcpProfile::default(),
+            mtu: None,
+        }
+    }
+}
+
+impl Default for DhcpProfile {
+    fn default() -> Self {
+        Self {
+            lease_time: None,
+            max_lease_time: None,
+            emit_router: true,
+            emit_dns: true,
+            dns: Vec::new(),
+            pool_offset: 0,
+            pool_size: 0,
+        }
+    }
+}
+
+impl DhcpProfile {
+    /// Changes what a server would hand out without it. The host's name servers are in
+    /// `config` already.
+    ///
+    /// # Errors
+    /// If the subnet has no address of the pool that is asked for; `config` then serves
+    /// all of the subnet.
+    pub fn refine(&self, config: &mut ServerConfig) -> Result<(), Wrong> {
+        let usual = self.lease_time.unwrap_or(DEFAULT_LEASE_TIME);
+        config.lease_time = usual;
+        // Who asks for a longer lease than the usual longest need not say so twice.
+        config.max_lease_time = self.max_lease_time.unwrap_or(MAX_LEASE_TIME.max(usual));
+        if !self.emit_router {
+            config.router = None;
+        }
+        if !self.emit_dns {
+            config.dns.clear();
+        } else if !self.dns.is_empty() {
+            config.dns.clone_from(&self.dns);
+        }
+        config
+            .limit_pool(self.pool_offset, self.pool_size)
+            .map_err(|error| Wrong::new(error.to_string()))
+    }
+}
+
+/// What `Address=` says, in its two forms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Addresses {
+    pub v4: Option<Subnet4>,
+    pub v6: Option<Ipv6Network>,
+}
+
+impl Addresses {
+    /// Takes over a value. An empty one takes all away.
+    pub fn add(&mut self, value: &str) -> Result<(), Wrong> {
+        if value.is_empty() {
+            *self = Self::default();
+            return Ok(());
+        }
+        match value::network(value)? {
+            IpNetwork::V4(network) => {
+                let subnet = subnet4(network)?;
+                put_once(&mut self.v4, subnet, "IPv4")
+            }
+            IpNetwork::V6(network) => {
+                let subnet = subnet6(network)?;
+                put_once(&mut self.v6, subnet, "IPv6")
+            }
+        }
+    }
+}
+
+fn put_once<T>(place: &mut Option<T>, value: T, family: &str) -> Result<(), Wrong> {
+    if place.is_some() {
+        return Err(Wrong::new(format!(
+            "the link has an {family} address by an earlier line, and netd gives it one; \
+             write Address= without a value first to put another in its place"
+        )));
+    }
+    *place = Some(value);
+    Ok(())
+}
+
+fn subnet4(network: Ipv4Network) -> Result<Subnet4, Wrong> {
+    let prefix = network.prefix();
+    if !V4_PREFIXES.contains(&prefix) {
+        return Err(prefix_wrong(V4_PREFIXES, prefix));
+    }
+    if network.ip().is_unspecified() {
+        return Ok(Subnet4::Any(prefix));
+    }
+    let start = network.network();
+    if start.is_loopback()
+        || start.is_multicast()
+        || start.is_link_local()
+        || start
+            .octets()
+            .first()
+            .is_none_or(|first| *first == 0 || *first >= 240)
+    {
+        return Err(Wrong::new(format!(
+            "{network} cannot be a network of hosts"
+        )));
+    }
+    let first = Ipv4Addr::from(u32::from(start) + 1);
+    if network.ip() != first {
+        return Err(Wrong::new(format!(
+            "the host has the first address of its subnet: write {first}/{prefix}"
+        )));
+    }
+    let subnet = Ipv4Network::new(start, prefix);
+    subnet
+        .map(Subnet4::Fixed)
+        .map_err(|error| Wrong::new(error.to_string()))
+}
+
+fn subnet6(network: Ipv6Network) -> Result<Ipv6Network, Wrong> {
+    let prefix = network.prefix();
+    if !V6_PREFIXES.contains(&prefix) {
+        return Err(prefix_wrong(V6_PREFIXES, prefix));
+    }
+    let start = network.network();
+    // 2000::/3 and fc00::/7 (RFC 4291, section 2.4; RFC 4193).
+    let first = start.octets()[0];
+    if first & 0xe0 != 0x20 && first & 0xfe != 0xfc {
+        return Err(Wrong::new(format!(
+            "{network} is neither a global nor a unique local address (2000::/3, fc00::/7)"
+        )));
+    }
+    let first = std::net::Ipv6Addr::from(u128::from(start) + 1);
+    if network.ip() != first {
+        return Err(Wrong::new(format!(
+            "the host has the first address of its subnet: write {first}/{prefix}"
+        )));
+    }
+    Ipv6Network::new(start, prefix).map_err(|error| Wrong::new(error.to_string()))
+}
+
+fn prefix_wrong(prefixes: std::ops::RangeInclusive<u8>, prefix: u8) -> Wrong {
+    let (least, most) = (prefixes.start(), prefixes.end());
+    Wrong::new(format!(
+        "a link's subnet has a prefix from /{least} to /{most}, not /{prefix}"
+    ))
+}
