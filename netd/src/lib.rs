@@ -22,6 +22,7 @@ pub mod packet_socket;
 pub mod plan;
 pub mod prefix_map;
 pub mod privileges;
+pub mod profiles;
 pub mod rtnl;
 pub mod subnets;
 pub mod supervisors;
