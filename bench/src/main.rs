@@ -1,65 +1,117 @@
 //! `make bench`: rspawn and systemd's own programs, side by side in the same run on
-//! the same machine, with the same tree. Prints a table; asserts nothing of it.
+//! the same machine, with the same tree. Writes tables; asserts no figure of them.
 
 // A measurement that cannot be made ends the program.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
-mod first_ping;
-mod lookup;
+mod crowd;
+mod inside;
+mod kernel;
+mod links;
+mod machine;
 mod measure;
 mod peers;
-mod run_once;
+mod process;
+mod report;
+mod rows;
 
-use measure::Row;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
 
-/// How often a container is started.
-const RUNS: usize = 40;
-/// How often a container is started and waited for until it is reached.
-const REACHED: usize = 15;
-/// How often a name is looked up.
-const LOOKUPS: usize = 5000;
+use clap::{Parser, ValueEnum};
 
-fn main() {
-    let rows: Vec<Row> = [
-        run_once::rows as fn() -> Vec<Row>,
-        first_ping::rows,
-        lookup::rows,
-    ]
-    .into_iter()
-    .flat_map(|measure| measure())
-    .collect();
-    println!("{}", machine());
-    println!("{}", measure::table(&rows));
+use rows::Subject;
+
+/// Measures rspawn beside its peers.
+///
+/// As root, on Debian 12. All of it happens in hosts made of namespaces; nothing on
+/// the machine changes.
+#[derive(Parser)]
+struct Arguments {
+    /// What to measure; everything if nothing is named
+    subjects: Vec<Subject>,
+    /// Less of it: a look in about three minutes
+    #[arg(long)]
+    quick: bool,
+    /// Write the results into this file as well
+    #[arg(long)]
+    output: Option<PathBuf>,
+    /// The part of it that runs in a host
+    #[arg(long, hide = true, num_args = 1.., allow_hyphen_values = true)]
+    inside: Vec<String>,
+    /// Measure here, instead of in a process for each subject
+    #[arg(long, hide = true)]
+    here: bool,
 }
 
-/// What it was measured on.
-fn machine() -> String {
-    let first_line = |path: &str, key: &str| {
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        let line = text
-            .lines()
-            .find(|line| line.starts_with(key))
-            .unwrap_or_default();
-        line.split_once(':')
-            .map_or(line, |(_, value)| value)
-            .trim()
-            .to_owned()
+/// How much is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Extent {
+    /// Less than all.
+    pub quick: bool,
+}
+
+impl Extent {
+    /// One value for a quick look, another for the real thing.
+    pub fn pick<T>(self, quick: T, full: T) -> T {
+        if self.quick { quick } else { full }
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if !arguments.inside.is_empty() {
+        inside::main(&arguments.inside);
+        return ExitCode::SUCCESS;
+    }
+    let extent = Extent {
+        quick: arguments.quick,
     };
-    let systemd = std::process::Command::new("systemd-nspawn")
-        .arg("--version")
-        .output();
-    let systemd = systemd.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-    format!(
-        "{}, {} processors, Linux {}, {}, rspawn {}; load before: {}\n",
-        first_line("/proc/cpuinfo", "model name"),
-        std::thread::available_parallelism().map_or(0, usize::from),
-        first_line("/proc/sys/kernel/osrelease", ""),
-        systemd
-            .unwrap_or_default()
-            .lines()
-            .next()
-            .unwrap_or_default(),
-        env!("CARGO_PKG_VERSION"),
-        first_line("/proc/loadavg", ""),
-    )
+    if arguments.here {
+        for subject in arguments.subjects {
+            for section in subject.measure(extent) {
+                println!("{section}");
+            }
+        }
+        return ExitCode::SUCCESS;
+    }
+    let subjects = match arguments.subjects {
+        none if none.is_empty() => Subject::value_variants().to_vec(),
+        some => some,
+    };
+    let mut text = machine::described(extent);
+    let mut failed = false;
+    for subject in subjects {
+        let (section, complete) = measure_apart(subject, extent);
+        text.push_str(&section);
+        failed |= !complete;
+    }
+    print!("{text}");
+    if let Some(output) = arguments.output {
+        std::fs::write(output, &text).expect("the results can be written");
+    }
+    if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+/// Measures a subject in a process of its own, so that what goes wrong with it takes
+/// no other one with it. Gives its text, and whether it is complete.
+fn measure_apart(subject: Subject, extent: Extent) -> (String, bool) {
+    let name = subject.to_possible_value().unwrap();
+    let name = name.get_name();
+    eprintln!("{name}");
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--here", name]);
+    if extent.quick {
+        command.arg("--quick");
+    }
+    let output = command.stderr(Stdio::inherit()).output().unwrap();
+    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        text.push_str(&format!("(`{name}` could not be measured to its end.)\n\n"));
+    }
+    (text, output.status.success())
 }

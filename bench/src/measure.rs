@@ -1,6 +1,5 @@
-//! Samples, and the table that shows them.
+//! Samples, and how they are shown.
 
-use std::fmt::Write;
 use std::time::Duration;
 
 /// Durations of the same thing, in ascending order.
@@ -22,63 +21,58 @@ impl Samples {
         Self::new((0..count).map(|_| what()).collect())
     }
 
-    fn median(&self) -> Duration {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The shortest.
+    pub fn min(&self) -> Duration {
+        self.0[0]
+    }
+
+    /// The one in the middle.
+    pub fn median(&self) -> Duration {
         self.0[self.0.len() / 2]
     }
 
-    fn shown(&self) -> String {
-        let show = |duration: Duration| {
-            let micros = duration.as_secs_f64() * 1e6;
-            if micros < 1000.0 {
-                format!("{micros:.1} µs")
-            } else {
-                format!("{:.1} ms", micros / 1e3)
-            }
-        };
-        format!(
-            "{} / {} / {}",
-            show(self.0[0]),
-            show(self.median()),
-            show(self.0[self.0.len() - 1])
-        )
+    /// The longest.
+    pub fn max(&self) -> Duration {
+        self.0[self.0.len() - 1]
     }
-}
 
-/// A line of the table: the same thing by us and by a peer.
-#[derive(Clone, Debug)]
-pub struct Row {
-    /// What was measured.
-    pub what: String,
-    /// Ours.
-    pub ours: Samples,
-    /// The peer's name, and its own.
-    pub peer: (String, Samples),
-    /// What is to be reached.
-    pub goal: &'static str,
-}
+    /// Each divided by a number.
+    pub fn per(&self, parts: u32) -> Self {
+        Self(self.0.iter().map(|one| *one / parts).collect())
+    }
 
-/// The rows as a table in Markdown.
-pub fn table(rows: &[Row]) -> String {
-    let mut text = String::from(
-        "| what (min / median / max) | rspawn | peer | ratio of medians | to reach |\n|---|---|---|---|---|\n",
-    );
-    for row in rows {
-        let (name, peer) = &row.peer;
-        let ratio = row.ours.median().as_secs_f64() / peer.median().as_secs_f64();
-        let shown = if ratio < 1.0 {
-            format!("1/{:.1}", 1.0 / ratio)
+    /// Shortest, middle and longest.
+    pub fn shown(&self) -> String {
+        let [min, median, max] = [self.min(), self.median(), self.max()].map(shown);
+        if self.count() == 1 {
+            median
         } else {
-            format!("{ratio:.1}")
-        };
-        let _ = writeln!(
-            text,
-            "| {} ({} times) | {} | {name}: {} | {shown} | {} |",
-            row.what,
-            row.ours.0.len(),
-            row.ours.shown(),
-            peer.shown(),
-            row.goal
-        );
+            format!("{min} / {median} / {max}")
+        }
     }
-    text
+}
+
+/// A duration for people.
+pub fn shown(duration: Duration) -> String {
+    let micros = duration.as_secs_f64() * 1e6;
+    match micros {
+        ..1e3 => format!("{micros:.1} µs"),
+        1e3..1e6 => format!("{:.1} ms", micros / 1e3),
+        _ => format!("{:.2} s", micros / 1e6),
+    }
+}
+
+/// How many times the peer's duration ours is.
+pub fn ratio(ours: Duration, peer: Duration) -> String {
+    let ratio = ours.as_secs_f64() / peer.as_secs_f64();
+    if ratio < 1.0 {
+        format!("1/{:.1}", 1.0 / ratio)
+    } else {
+        format!("{ratio:.1}")
+    }
 }

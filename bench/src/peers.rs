@@ -1,10 +1,13 @@
 //! Hosts with rspawn, and hosts with systemd's programs.
 
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use netns_fixtures::{Host, Running, tree_cache, wait_until};
+
+use crate::process::Process;
 
 const SOON: Duration = Duration::from_secs(15);
 
@@ -31,19 +34,33 @@ pub fn ours() -> Host {
 
 /// Systemd's programs that give a container its network and its name.
 pub struct Systemd<'a> {
-    _running: Vec<Running<'a>>,
+    running: Vec<Running<'a>>,
 }
 
 impl<'a> Systemd<'a> {
-    /// Starts the bus, machined and networkd in a host without udev, which has
-    /// /sys read-only so that networkd does not wait for it.
+    /// Starts the bus, machined and networkd in a host without udev.
     pub fn start(host: &'a Host) -> Self {
+        install_mymachines(host);
+        Self::with(host, &[("machined", "machine1"), ("networkd", "network1")])
+    }
+
+    /// Starts the bus and networkd in a host without udev.
+    pub fn networkd(host: &'a Host) -> Self {
+        Self::with(host, &[("networkd", "network1")])
+    }
+
+    /// The process id of the daemon that was started last, networkd.
+    pub fn networkd_pid(&self) -> u32 {
+        self.running.last().expect("it was started").pid()
+    }
+
+    fn with(host: &'a Host, daemons: &[(&str, &str)]) -> Self {
+        // /sys is read-only so that networkd does not wait for udev.
         host.run(
             "mkdir -p /run/dbus /run/systemd/machines /run/systemd/netif/links /run/systemd/netif/leases /run/systemd/netif/lldp
              chown -R systemd-network: /run/systemd/netif
              mount -o remount,bind,ro /sys",
         );
-        install_mymachines(host);
         let mut running = vec![
             host.command("dbus-daemon")
                 .args(["--system", "--nofork", "--nopidfile", "--nosyslog"])
@@ -52,7 +69,7 @@ impl<'a> Systemd<'a> {
         ];
         let bus = "/run/dbus/system_bus_socket";
         assert!(wait_until(SOON, || host.exists(bus)), "the bus starts");
-        for (name, owned) in [("machined", "machine1"), ("networkd", "network1")] {
+        for (name, owned) in daemons {
             running.push(
                 host.command(format!("/lib/systemd/systemd-{name}"))
                     .env("SYSTEMD_LOG_TARGET", "console")
@@ -65,7 +82,58 @@ impl<'a> Systemd<'a> {
             });
             assert!(up, "{name} starts");
         }
-        Self { _running: running }
+        Self { running }
+    }
+}
+
+/// netd, and how long it took to be ready.
+pub struct Netd<'a> {
+    running: Running<'a>,
+    /// From the program's start until it said so (sd_notify(3)).
+    pub ready: Duration,
+}
+
+impl<'a> Netd<'a> {
+    /// Starts it, and waits until it is ready.
+    pub fn start(host: &'a Host) -> Self {
+        let socket = "/run/bench-ready";
+        let notified = host.enter(|| {
+            let _ = std::fs::remove_file(socket);
+            UnixDatagram::bind(socket).unwrap()
+        });
+        notified
+            .set_read_timeout(Some(Duration::from_secs(60)))
+            .unwrap();
+        let command = host
+            .command(netns_fixtures::NETD)
+            .env("NOTIFY_SOCKET", socket)
+            .cgroup(netns_fixtures::NETD_CGROUP);
+        let started = Instant::now();
+        let running = command.spawn("netd");
+        let mut told = [0; 4096];
+        loop {
+            let Ok(length) = notified.recv(&mut told) else {
+                panic!("netd does not get ready: {}", running.stderr());
+            };
+            if told[..length].windows(7).any(|part| part == b"READY=1") {
+                break;
+            }
+        }
+        Self {
+            running,
+            ready: started.elapsed(),
+        }
+    }
+
+    /// Its process.
+    pub fn process(&self) -> Process {
+        Process(self.running.pid())
+    }
+
+    /// Ends it by SIGKILL.
+    pub fn kill(mut self) {
+        self.running.signal(libc::SIGKILL);
+        self.running.wait(SOON);
     }
 }
 

@@ -1,57 +1,79 @@
 //! One getaddrinfo of a container's name.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use netns_fixtures::{Host, wait_until};
 
-use crate::measure::{Row, Samples};
+use crate::Extent;
+use crate::measure::Samples;
 use crate::peers::{self, SUITE, Systemd};
+use crate::report::Section;
 
-/// With 1 and with 1,000 machines, against a line of a file and systemd's module.
-pub fn rows() -> Vec<Row> {
-    eprintln!("one getaddrinfo of a container's name");
+/// A name that no machine has.
+const NOBODY: &str = "nobody";
+
+/// Names that are there and names that are not, by us, by files, and by systemd's module.
+pub fn measure(extent: Extent) -> Section {
     peers::fetch_mymachines();
-    let one = ours(1);
-    let thousand = ours(1000);
-    let files = {
-        let host = peers::host_with_names_from("files");
-        host.run("echo 192.0.2.1 m0 >>/etc/hosts");
-        look_up(&host, "m0", crate::LOOKUPS)
-    };
-    let theirs = mymachines();
-    let row = |what: &str, ours: &Samples, peer: &str, theirs: &Samples| Row {
-        what: format!("getaddrinfo(NAME), {what}"),
-        ours: ours.clone(),
-        peer: (peer.into(), theirs.clone()),
-        goal: "at most 15 µs",
-    };
-    vec![
-        row("1 machine", &one, "nss-mymachines", &theirs),
-        row(
-            "1,000 machines",
-            &thousand,
-            "nss-mymachines with 1",
-            &theirs,
-        ),
-        row("1 machine", &one, "a line in /etc/hosts", &files),
-    ]
+    let mut section = Section::of_times("A look-up of a name")
+        .commands(&["getaddrinfo(NAME), SOCK_STREAM, in one process again and again; `hosts: rspawn`, `hosts: files` or `hosts: mymachines`"])
+        .notes(&[
+            "Records and lines are written for it, without a container behind each; systemd-machined has one \
+             container. nss-mymachines opens a connection to the bus for each look-up. A name that is not there is \
+             answered by the module alone.",
+        ]);
+    let times = extent.pick(1000, 5000);
+    let theirs = mymachines(times / 10);
+    let mut goals = ["15 µs", ""].into_iter();
+    for (place, what) in ["a name that is there", "a name that is not"]
+        .into_iter()
+        .enumerate()
+    {
+        let goal = goals.next().unwrap_or_default();
+        for machines in [1, 1000, 4000] {
+            let ours = ours(machines, times);
+            let files = files(machines, times);
+            let row = |text: &str| format!("{what}, {machines} machines{text}");
+            let peer = ("nss-mymachines with 1 machine", &theirs[place]);
+            section.times(&row(""), &ours[place], peer, goal);
+            section.times(
+                &row(""),
+                &ours[place],
+                ("as many lines in /etc/hosts", &files[place]),
+                goal,
+            );
+        }
+    }
+    section
 }
 
-/// Records are files: so many of them are written, without a container behind them.
-fn ours(machines: u32) -> Samples {
+/// Records are files: so many of them are written.
+fn ours(machines: u32, times: usize) -> [Samples; 2] {
     let host = peers::ours();
     host.enter(|| {
         std::fs::create_dir_all("/run/rspawn/machines").unwrap();
         for number in 0..machines {
-            let address = std::net::Ipv4Addr::from(0x0a00_0001 + number);
+            let address = address(number);
             let record = format!("VERSION=1\nNAME=m{number}\nCLASS=container\nSERVICE=rspawn\nLEADER=1\nNETWORK=veth\nADDRESS={address}\nEND=1\n");
             std::fs::write(format!("/run/rspawn/machines/m{number}"), record).unwrap();
         }
     });
-    look_up(&host, &format!("m{}", machines / 2), crate::LOOKUPS)
+    [&format!("m{}", machines / 2), NOBODY].map(|name| look_up(&host, name, times))
 }
 
-fn mymachines() -> Samples {
+fn files(machines: u32, times: usize) -> [Samples; 2] {
+    let host = peers::host_with_names_from("files");
+    let lines = (0..machines).map(|number| format!("{} m{number}\n", address(number)));
+    host.write("/etc/hosts", lines.collect::<String>());
+    [&format!("m{}", machines / 2), NOBODY].map(|name| look_up(&host, name, times))
+}
+
+fn address(number: u32) -> Ipv4Addr {
+    Ipv4Addr::from(0x0a00_0001 + number)
+}
+
+fn mymachines(times: usize) -> [Samples; 2] {
     let host = peers::host_with_names_from("mymachines");
     let _systemd = Systemd::start(&host);
     let tree = host.tree(SUITE);
@@ -76,7 +98,7 @@ fn mymachines() -> Samples {
     // One address, as ours has.
     let leader = host.run("grep LEADER= /run/systemd/machines/web | cut -d= -f2");
     host.run(&format!("nsenter -t {leader} -n sh -c 'sysctl -qw net.ipv6.conf.host0.disable_ipv6=1; ip address add 10.0.0.2/28 dev host0; ip link set host0 up'"));
-    look_up(&host, "web", crate::LOOKUPS / 10)
+    ["web", NOBODY].map(|name| look_up(&host, name, times))
 }
 
 fn look_up(host: &Host, name: &str, count: usize) -> Samples {
@@ -100,6 +122,7 @@ const LOOK_UP: &str = r#"
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 int main(int argc, char **argv) {
@@ -110,11 +133,16 @@ int main(int argc, char **argv) {
         clock_gettime(CLOCK_MONOTONIC, &start);
         int error = getaddrinfo(argv[1], NULL, &hints, &list);
         clock_gettime(CLOCK_MONOTONIC, &end);
-        if (error) {
+        if (error && error != EAI_NONAME && error != EAI_AGAIN) {
             fprintf(stderr, "%s: %s\n", argv[1], gai_strerror(error));
             return 1;
         }
-        freeaddrinfo(list);
+        if ((error == 0) != (strcmp(argv[1], "nobody") != 0)) {
+            fprintf(stderr, "%s: wrong answer\n", argv[1]);
+            return 1;
+        }
+        if (!error)
+            freeaddrinfo(list);
         if (i >= 0)
             printf("%lld\n", (end.tv_sec - start.tv_sec) * 1000000000LL + end.tv_nsec - start.tv_nsec);
     }

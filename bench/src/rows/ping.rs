@@ -5,17 +5,19 @@ use std::time::Duration;
 
 use netns_fixtures::{Host, HostCommand, wait_until};
 
-use crate::measure::{Row, Samples};
+use crate::Extent;
+use crate::measure::Samples;
 use crate::peers::{self, SUITE, Systemd};
+use crate::report::Section;
 
 /// A container with a program in it, and one that boots.
-pub fn rows() -> Vec<Row> {
-    eprintln!("from the start of a container to the first answered ping of its name");
+pub fn measure(extent: Extent) -> Section {
+    let times = extent.pick(3, 15);
     peers::fetch_mymachines();
     let host = peers::ours();
     let netd = host.start_netd();
     let ours = |arguments: &[&str]| {
-        measure(&host, |host, tree| {
+        repeat(&host, times, |host, tree| {
             host.command("rspawn")
                 .args(["-q", "-n", "-M", "web", "-D"])
                 .arg(tree)
@@ -28,7 +30,7 @@ pub fn rows() -> Vec<Row> {
 
     let host = peers::host_with_names_from("mymachines");
     let systemd = Systemd::start(&host);
-    let theirs = measure(&host, |host, tree| {
+    let theirs = repeat(&host, times, |host, tree| {
         host.command("systemd-nspawn")
             .args([
                 "-q",
@@ -44,31 +46,34 @@ pub fn rows() -> Vec<Row> {
             .arg(tree)
     });
     drop(systemd);
-    let peer = || {
-        (
-            "nspawn, machined and networkd, with networkd inside".to_owned(),
-            theirs.clone(),
-        )
-    };
-    vec![
-        Row {
-            what: "exec to the first answered ping NAME, a tree that boots".into(),
-            ours: booting,
-            peer: peer(),
-            goal: "at most 50 ms",
-        },
-        Row {
-            what: "the same, a program and no DHCP client inside (theirs boots)".into(),
-            ours: sleeping,
-            peer: peer(),
-            goal: "at most 50 ms",
-        },
-    ]
+    let mut section = Section::of_times("To the first answered ping of a container's name")
+        .commands(&[
+            "rspawn -q -n -M web -D TREE -b --console=read-only",
+            "rspawn -q -n -M web -D TREE -a /bin/sleep 1000",
+            "systemd-nspawn -q -n -b -M web --keep-unit --link-journal=no --console=read-only -D TREE",
+        ])
+        .notes(&[
+            "From exec; a program in the host looks the name up and pings it, every half of a millisecond. \
+             systemd-machined, systemd-networkd (without udev) and nss-mymachines serve the peer, and its tree boots \
+             with systemd-networkd inside, since without a DHCP client it gets no address.",
+        ]);
+    let peer = (
+        "nspawn, machined and networkd, with networkd inside",
+        &theirs,
+    );
+    section.times("a tree that boots", &booting, peer, "50 ms");
+    let what = "a program and no DHCP client inside (theirs boots)";
+    section.times(what, &sleeping, peer, "50 ms");
+    section
 }
 
-fn measure(host: &Host, command: impl for<'a> Fn(&'a Host, &Path) -> HostCommand<'a>) -> Samples {
+fn repeat(
+    host: &Host,
+    times: usize,
+    command: impl for<'a> Fn(&'a Host, &Path) -> HostCommand<'a>,
+) -> Samples {
     let ping = host.compile("first-ping", FIRST_PING, "");
-    Samples::of(crate::REACHED, || {
+    Samples::of(times, || {
         let tree = host.tree(SUITE);
         let took = once(host, &ping, |host| command(host, &tree));
         // What names it is gone, too, before the next begins.

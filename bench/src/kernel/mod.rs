@@ -1,0 +1,6 @@
+//! The kernel spoken to directly, so that what is measured is nobody's overhead.
+
+pub mod batch;
+pub mod clone;
+pub mod dhcp;
+pub mod monitor;

@@ -1,0 +1,59 @@
+//! What was measured, and on what.
+
+use std::process::Command;
+
+use crate::Extent;
+
+/// The head of the results.
+pub fn described(extent: Extent) -> String {
+    let load = value_in("/proc/loadavg", "");
+    let memory = value_in("/proc/meminfo", "MemTotal");
+    let programs = [
+        first_line("systemd-nspawn", &["--version"]),
+        first_line("dbus-daemon", &["--version"]),
+        format!("rspawn {}", env!("CARGO_PKG_VERSION")),
+        format!(
+            "commit {}",
+            first_line("git", &["describe", "--always", "--dirty"])
+        ),
+    ];
+    let command = extent.pick(
+        "`rspawn-bench --quick`, less than `make bench` does",
+        "`make bench`",
+    );
+    format!(
+        "\
+# Measured side by side
+
+Written by {command}, as root on Debian 12: rspawn and systemd's own programs from Debian's packages, in hosts of
+their own (namespaces) on the same machine, with the same Debian 12 tree, one after the other in one run. Figures are
+min / median / max. `/run` and `/var/lib` of these hosts are in memory for both sides.
+
+- machine: {}, {} processors, {memory} of memory, Linux {}
+- programs: {}
+- load before: {load}
+
+",
+        value_in("/proc/cpuinfo", "model name"),
+        std::thread::available_parallelism().map_or(0, usize::from),
+        value_in("/proc/sys/kernel/osrelease", ""),
+        programs.join("; "),
+    )
+}
+
+/// The value of the first line of a file that begins with `key`.
+fn value_in(path: &str, key: &str) -> String {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with(key));
+    let line = line.unwrap_or_default();
+    let value = line.split_once(':').map_or(line, |(_, value)| value);
+    value.trim().to_owned()
+}
+
+fn first_line(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output();
+    let text = output.map_or(String::new(), |output| {
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    });
+    text.lines().next().unwrap_or("unknown").to_owned()
+}

@@ -1,0 +1,155 @@
+//! What a process costs, by /proc (proc(5)).
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use netns_fixtures::{Host, wait_until};
+
+/// A process on the machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Process(pub u32);
+
+/// Memory of a process, in KiB.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Memory {
+    /// What is in memory of it.
+    pub rss: u64,
+    /// The same, with each page that it shares divided among those that share it.
+    pub pss: u64,
+    /// What is nobody else's.
+    pub private: u64,
+}
+
+impl std::ops::Add for Memory {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            rss: self.rss + other.rss,
+            pss: self.pss + other.pss,
+            private: self.private + other.private,
+        }
+    }
+}
+
+/// How often a process gave up the processor.
+#[derive(Clone, Debug, Default)]
+pub struct Switches {
+    /// Each thread's name, and how often it slept.
+    pub threads: Vec<(String, u64)>,
+}
+
+impl Switches {
+    /// How often any thread slept.
+    pub fn total(&self) -> u64 {
+        self.threads.iter().map(|(_, count)| count).sum()
+    }
+
+    /// What came since `before`.
+    pub fn since(&self, before: &Self) -> Self {
+        let threads = self
+            .threads
+            .iter()
+            .enumerate()
+            .map(|(place, (name, count))| {
+                let before = before.threads.get(place).map_or(0, |(_, count)| *count);
+                (name.clone(), count - before)
+            });
+        Self {
+            threads: threads.collect(),
+        }
+    }
+}
+
+impl Process {
+    fn path(self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}", self.0))
+    }
+
+    fn threads(self) -> Vec<PathBuf> {
+        let tasks = fs::read_dir(self.path().join("task")).expect("the process runs");
+        let mut tasks: Vec<PathBuf> = tasks.flatten().map(|task| task.path()).collect();
+        tasks.sort();
+        tasks
+    }
+
+    /// The processor's time that all its threads have had, in user space and in the kernel.
+    pub fn processor(self) -> Duration {
+        let of_thread = |thread: PathBuf| {
+            let text = fs::read_to_string(thread.join("schedstat")).unwrap_or_default();
+            let first = text.split(' ').next().and_then(|word| word.parse().ok());
+            Duration::from_nanos(first.unwrap_or(0))
+        };
+        self.threads().into_iter().map(of_thread).sum()
+    }
+
+    /// Waits until it does nothing.
+    pub fn settle(self) {
+        let mut before = self.processor();
+        let mut quiet = 0;
+        let settled = wait_until(Duration::from_secs(120), || {
+            std::thread::sleep(Duration::from_millis(50));
+            let now = self.processor();
+            quiet = if now - before < Duration::from_micros(200) {
+                quiet + 1
+            } else {
+                0
+            };
+            before = now;
+            quiet >= 4
+        });
+        assert!(settled, "process {} never rests", self.0);
+    }
+
+    /// Its memory.
+    pub fn memory(self) -> Memory {
+        let text = fs::read_to_string(self.path().join("smaps_rollup")).unwrap_or_default();
+        let field = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            let number = line.and_then(|line| line.split_whitespace().next());
+            number.and_then(|number| number.parse().ok()).unwrap_or(0)
+        };
+        Memory {
+            rss: field("Rss:"),
+            pss: field("Pss:"),
+            private: field("Private_Clean:") + field("Private_Dirty:"),
+        }
+    }
+
+    /// How often each of its threads slept so far.
+    pub fn switches(self) -> Switches {
+        let of_thread = |thread: PathBuf| {
+            let text = fs::read_to_string(thread.join("status")).unwrap_or_default();
+            let field = |name: &str| {
+                let line = text.lines().find_map(|line| line.strip_prefix(name));
+                line.unwrap_or_default().trim().to_owned()
+            };
+            let count = field("voluntary_ctxt_switches:").parse().unwrap_or(0);
+            (field("Name:"), count)
+        };
+        Switches {
+            threads: self.threads().into_iter().map(of_thread).collect(),
+        }
+    }
+
+    /// How many descriptors it has open.
+    pub fn descriptors(self) -> usize {
+        fs::read_dir(self.path().join("fd")).map_or(0, Iterator::count)
+    }
+
+    /// How many packet sockets there are in its network namespace.
+    pub fn packet_sockets(self) -> usize {
+        let text = fs::read_to_string(self.path().join("net/packet")).unwrap_or_default();
+        text.lines().count().saturating_sub(1)
+    }
+}
+
+/// The processes of a host that run this program.
+pub fn running(host: &Host, program: &str) -> Vec<Process> {
+    let all = host.processes_in("").into_iter();
+    let runs = |pid: &u32| {
+        fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|path| path.ends_with(program))
+    };
+    all.filter(runs).map(Process).collect()
+}

@@ -1,0 +1,107 @@
+//! Links that appear at once, until they are configured and serve DHCP.
+
+use std::time::{Duration, Instant};
+
+use netns_fixtures::{Host, wait_until};
+use registry::LINK_GROUP;
+
+use crate::measure::{Samples, shown};
+use crate::peers::{self, Systemd};
+use crate::process::Process;
+use crate::report::Section;
+use crate::{Extent, links};
+
+/// On how many of the links a container's end asks for an address.
+const ASKED: u32 = 5;
+
+/// netd and systemd-networkd on the same links.
+pub fn measure(extent: Extent) -> Vec<Section> {
+    let mut section = Section::new(
+        "Links at once, until they are configured",
+        &["links", "times", "netd: all configured", "netd: a link", "kernel alone: making them", "systemd-networkd: all configured", "networkd: a link", "to reach"],
+    )
+    .commands(&["one batch of RTM_NEWLINK: veths ve-m0, ve-m1, …, the other ends (up) in another network namespace; nothing registered"])
+    .notes(&[
+        "Time runs from the batch's sending until every link is up with an IPv4 address, as the kernel's events tell \
+         (looked at every millisecond), and netd has a packet socket for DHCP on each. Then 5 of the other ends ask \
+         for an address by DHCP, and are offered one, by either daemon. Each time in a host of its own, with a daemon \
+         that has just started. What the kernel alone takes for the same batch, without any daemon, is in the time.",
+    ]);
+    let counts: &[(u32, u32)] = extent.pick(
+        &[(10, 2), (100, 2), (1000, 1)],
+        &[(10, 7), (100, 5), (300, 5), (1000, 3), (4000, 3)],
+    );
+    for &(count, times) in counts {
+        let runs =
+            |once: fn(u32) -> Duration| Samples::new((0..times).map(|_| once(count)).collect());
+        let ours = runs(by_netd);
+        let kernel = runs(by_nobody);
+        // It takes minutes for more.
+        let theirs_times = match count {
+            10 => times,
+            100 => extent.pick(1, 3),
+            300 => 1,
+            _ => 0,
+        };
+        let theirs = (theirs_times > 0)
+            .then(|| Samples::new((0..theirs_times).map(|_| by_networkd(count)).collect()));
+        let or_nothing = |text: Option<String>| text.unwrap_or_else(|| "–".into());
+        section.row(&[
+            &count,
+            &times,
+            &ours.shown(),
+            &shown(ours.median() / count),
+            &kernel.shown(),
+            &or_nothing(theirs.as_ref().map(Samples::shown)),
+            &or_nothing(theirs.map(|theirs| shown(theirs.median() / count))),
+            &"1 ms a link",
+        ]);
+    }
+    vec![section]
+}
+
+fn by_netd(count: u32) -> Duration {
+    let host = peers::ours();
+    links::prepare(&host);
+    let netd = host.start_netd();
+    let process = Process(netd.pid());
+    process.settle();
+    let made = links::make_and_wait(&host, 0..count, LINK_GROUP);
+    let serves = wait_for_sockets(process, count);
+    let configured = *made.configured.last().unwrap();
+    links::ask_for_addresses(&host, 0..count, ASKED);
+    serves.max(configured) - made.started
+}
+
+/// Waits until there is a packet socket for each link; gives when that was.
+pub fn wait_for_sockets(netd: Process, count: u32) -> Instant {
+    let mut seen = Instant::now();
+    let served = wait_until(Duration::from_secs(60), || {
+        let all = netd.packet_sockets() >= count as usize;
+        seen = Instant::now();
+        all
+    });
+    assert!(
+        served,
+        "{} packet sockets for {count} links",
+        netd.packet_sockets()
+    );
+    seen
+}
+
+fn by_networkd(count: u32) -> Duration {
+    let host = Host::new();
+    links::prepare(&host);
+    let systemd = Systemd::networkd(&host);
+    Process(systemd.networkd_pid()).settle();
+    let made = links::make_and_wait(&host, 0..count, 0);
+    links::ask_for_addresses(&host, 0..count, ASKED);
+    *made.configured.last().unwrap() - made.started
+}
+
+/// What the kernel takes for the same batch when nobody listens.
+fn by_nobody(count: u32) -> Duration {
+    let host = Host::new();
+    links::prepare(&host);
+    links::make(&host, 0..count, LINK_GROUP)
+}

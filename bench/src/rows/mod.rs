@@ -1,0 +1,44 @@
+//! The subjects that are measured.
+
+pub mod links;
+pub mod lookup;
+pub mod memory;
+pub mod ping;
+pub mod spawn;
+pub mod start;
+
+use clap::ValueEnum;
+
+use crate::Extent;
+use crate::report::Section;
+
+/// A subject, selectable by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Subject {
+    /// Links at once, until they are configured and serve DHCP.
+    Links,
+    /// netd's start with thousands of links and records.
+    Start,
+    /// Memory of netd and rspawn.
+    Memory,
+    /// A look-up of a name.
+    Lookup,
+    /// A program in a container, to its end.
+    Spawn,
+    /// A container, to the first answered ping.
+    Ping,
+}
+
+impl Subject {
+    /// Measures it.
+    pub fn measure(self, extent: Extent) -> Vec<Section> {
+        match self {
+            Self::Links => links::measure(extent),
+            Self::Start => start::measure(extent),
+            Self::Memory => memory::measure(extent),
+            Self::Lookup => vec![lookup::measure(extent)],
+            Self::Spawn => vec![spawn::measure(extent)],
+            Self::Ping => vec![ping::measure(extent)],
+        }
+    }
+}
