@@ -3,6 +3,7 @@
 #   make demo                   the whole of it at work, in namespaces of its own
 #   make test                   everything that can be checked by itself
 #   make bench                  side by side with its peers
+#   make fuzz SECONDS=60        every fuzz target for so long (nightly, cargo-fuzz)
 #   make build                  the programs and the NSS module
 #   make install                to PREFIX=/usr, and the names are switched on
 #   make install DESTDIR=/pkg   for a package: nothing else is touched
@@ -10,7 +11,7 @@
 
 SHELL = /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: build demo test bench install uninstall setup switch-on switch-off clean
+.PHONY: build demo test bench fuzz install uninstall setup switch-on switch-off clean
 
 CARGO ?= cargo
 PREFIX ?= /usr
@@ -126,6 +127,10 @@ bench: setup
 	tests/setup/tree.sh bookworm
 	$(CARGO) build --release --workspace --quiet
 	'$(BIN_DIR)/rspawn-bench'
+
+fuzz: SECONDS ?= 60
+fuzz:
+	fuzz/run.sh '$(SECONDS)' $(TARGETS)
 
 clean:
 	$(CARGO) clean
