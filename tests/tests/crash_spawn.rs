@@ -258,12 +258,15 @@ fn what_runs_inside_is_killed_at_any_step_and_nothing_stays() {
     with_stage(|stage, _netd| {
         let payload = ["/bin/sh", "-c", "exec /bin/true"];
         let points = sample(&stage.points(Who::All, CALLS_INSIDE, &payload));
+        let mut reached = 0;
         for point in &points {
             // Whoever comes there first: in most cases it is the one inside.
             let output = stage.hit(Who::All, point, "KILL", &payload);
+            reached += usize::from(!output.success());
             stage.clean(&format!("{point}: {output}"));
         }
-        assert!(points.len() > 20, "{}", points.len());
+        println!("{reached} of {} points", points.len());
+        assert!(reached * 10 >= points.len() * 8 && reached > 20);
         stage.clean_and_free("all");
     });
 }
