@@ -8,6 +8,7 @@ use ipnetwork::IpNetwork;
 
 use crate::prefix_map::PrefixMap;
 use crate::rtnl::{Event, Link, LinkAddress, Route, Snapshot};
+use crate::sysctl::Held;
 
 /// The host as the kernel has told it.
 #[derive(Debug, Default)]
@@ -88,6 +89,13 @@ impl World {
     #[must_use]
     pub fn link(&self, index: u32) -> Option<&Link> {
         self.links.get(&index)
+    }
+
+    /// What a link told of its kernel parameters may not be so any more.
+    pub fn distrust(&mut self, index: u32) {
+        if let Some(link) = self.links.get_mut(&index) {
+            link.held = Held::default();
+        }
     }
 
     /// All links.
@@ -256,7 +264,9 @@ impl World {
         for route in &gone {
             self.release_route(route);
         }
-        gone.iter().any(Route::is_default).then_some(Touched::Uplinks)
+        gone.iter()
+            .any(Route::is_default)
+            .then_some(Touched::Uplinks)
     }
 }
 

@@ -71,14 +71,16 @@ impl Daemon {
             guarded: true,
         };
         if actions.contains(&Action::Guard)
-            && let Err(error) = sysctl::guard_link(&link.name, link.held)
+            && let Err(error) = self.guard(link, machine)
         {
             self.failed(link, machine, &Action::Guard, error.into(), &mut performed);
             if !performed.guarded {
                 return performed;
             }
         }
-        let requested = actions.iter().filter_map(|action| Some((action, request_of(action)?)));
+        let requested = actions
+            .iter()
+            .filter_map(|action| Some((action, request_of(action)?)));
         let (requested, requests): (Vec<&Action>, Vec<Request>) = requested.unzip();
         for (place, error) in self.requests.carry_out(link.index, &requests) {
             if let Some(action) = requested.get(place) {
@@ -86,6 +88,16 @@ impl Daemon {
             }
         }
         performed
+    }
+
+    /// Sets a link's parameters; of one that had them they are set right.
+    fn guard(&self, link: &Link, machine: &MachineName) -> Result<(), SysctlError> {
+        if !self.links.get(&link.index).is_some_and(|own| own.confirmed) {
+            return sysctl::guard_link(&link.name, link.held);
+        }
+        let corrected = sysctl::correct_link(&link.name)?;
+        Self::tell_corrected(machine, link, &corrected);
+        Ok(())
     }
 
     fn failed(

@@ -84,7 +84,7 @@ impl Daemon {
             drop(self.end_processes(&name, directory, id));
         }
         if let Some(index) = link {
-            self.retire_link(index).await;
+            self.retire_link(index);
         }
     }
 

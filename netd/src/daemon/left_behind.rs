@@ -182,7 +182,7 @@ impl Daemon {
             let _ = fs::remove_file(registry::networkd::keep_off_file(short.as_str()));
             // A short name may be another machine's as well.
             if let Some(index) = links.get(full.as_deref().unwrap_or(short.as_str())) {
-                self.retire_link(*index).await;
+                self.retire_link(*index);
             }
         }
         let (runtime, worker) = (self.places.runtime.clone(), self.worker.queue());

@@ -7,6 +7,7 @@ use registry::protocol::{Host0, Route};
 use registry::{IfName, LINK_GROUP, MachineName};
 
 use super::Daemon;
+use super::healing::Heals;
 use crate::dhcp::server::Handle;
 use crate::log;
 use crate::machines::Attachment;
@@ -25,13 +26,15 @@ pub(super) struct OwnLink {
     /// Its subnets.
     pub subnets: Option<Subnets>,
     /// Whether the host is protected from it.
-    guarded: bool,
+    pub guarded: bool,
     /// Whether it was seen with all that it is to have, and nothing against it.
     pub confirmed: bool,
     /// What cannot be had on this host.
     pub done_without: Vec<Action>,
     /// When it was last said that something of the host overlaps its subnets.
     clash_told: Option<Instant>,
+    /// How often something was put back that somebody took.
+    pub heals: Heals,
     /// Its DHCP server.
     pub dhcp: Option<Handle>,
 }
@@ -70,7 +73,9 @@ impl Daemon {
             self.note_outcome(index, again);
             return;
         }
-        self.links.remove(&index);
+        if self.links.remove(&index).is_some() {
+            self.unwatch_parameters(index);
+        }
         self.retries.forget(index);
         if role == Some(Role::BridgePort) {
             self.follow_bridged(index);
@@ -97,14 +102,28 @@ impl Daemon {
         };
         let subnets = own.feasible(&subnets);
         own.subnets = Some(subnets);
-        let mut actions = plan::veth(&link, self.world.addresses(index), own.guarded || link.held.all(), &subnets);
+        let mut actions = plan::veth(
+            &link,
+            self.world.addresses(index),
+            own.guarded || link.held.all(),
+            &subnets,
+        );
         actions.retain(|action| !own.done_without.contains(action));
+        let healing = own.confirmed && !actions.is_empty();
+        if healing && !self.may_heal(&link) {
+            return Ok(true);
+        }
         let performed = self.perform_all(&link, &machine, &actions);
+        if healing {
+            self.tell_healed(&link, &machine, &actions);
+        }
         let Some(own) = self.links.get_mut(&index).filter(|_| performed.guarded) else {
             return Ok(performed.again);
         };
         own.guarded = true;
-        let serves = own.dhcp.is_some() || self.start_dhcp(&link, &machine, &subnets);
+        let serves = own.dhcp.is_some();
+        self.watch_parameters(&link);
+        let serves = serves || self.start_dhcp(&link, &machine, &subnets);
         // Not before the kernel's word of it: until then a route or address that
         // came first would go unnoticed.
         if let Some(own) = self.links.get_mut(&index)

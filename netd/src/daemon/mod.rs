@@ -11,6 +11,7 @@ mod dhcp_service;
 mod dns_watch;
 mod ending;
 mod forwarding;
+mod healing;
 mod left_behind;
 mod links;
 mod registration;
@@ -28,6 +29,7 @@ use ipnetwork::IpNetwork;
 use registry::cgroup2::Hierarchy;
 use registry::{HostId, LeaderId, MachineName};
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::machines::{Claims, RegistryDir};
@@ -40,6 +42,8 @@ use crate::upstream_dns::UpstreamDns;
 use crate::worker::Worker;
 use crate::world::{Touched, World};
 
+use healing::Healing;
+pub use healing::Remake;
 use links::OwnLink;
 use registration::Entry;
 use retry::Retries;
@@ -137,6 +141,8 @@ pub struct Daemon {
     retired: HashSet<u32>,
     dirty: BTreeSet<u32>,
     uplinks_dirty: bool,
+    /// What is watched that the kernel's events do not tell of.
+    healing: Healing,
     /// The links that something failed on.
     retries: Retries,
     /// When all is to be read anew, after events were lost.
@@ -217,6 +223,7 @@ impl Daemon {
             retired: HashSet::new(),
             dirty: BTreeSet::new(),
             uplinks_dirty: true,
+            healing: Healing::start(&places),
             retries: Retries::default(),
             resynchronize_at: None,
             heal_at: None,
@@ -235,9 +242,22 @@ impl Daemon {
         daemon.reserve_present();
         daemon.reconcile().await;
         dns_watch::start(daemon.sender.clone());
-        let listener = supervisors::listen_at(&daemon.places.runtime.join("supervisor.sock"))?;
-        tokio::task::spawn_local(supervisors::accept_all(listener, daemon.sender.clone()));
+        daemon.listen_for_supervisors()?;
         Ok(daemon)
+    }
+
+    fn listen_for_supervisors(&mut self) -> Result<(), StartError> {
+        let path = self.places.runtime.join("supervisor.sock");
+        let mut accepting = accept_supervisors(&path, &self.sender)?;
+        let (socket, sender) = (path.clone(), self.sender.clone());
+        let remake = move || {
+            accepting.abort();
+            accepting =
+                accept_supervisors(&socket, &sender).map_err(|error| crate::log::chain(&error))?;
+            Ok(())
+        };
+        self.keep(path, Box::new(remake));
+        Ok(())
     }
 
     /// Where other tasks tell the daemon.
@@ -280,6 +300,7 @@ impl Daemon {
                     self.take_firewall_event(event);
                 }
                 () = at(self.heal_at) => self.heal_firewall(None),
+                seen = self.healing.next() => self.look_after(seen),
                 () = at(self.resynchronize_at) => {
                     self.resynchronize_at = None;
                     if let Err(error) = self.resynchronize().await {
@@ -321,7 +342,8 @@ impl Daemon {
         self.resynchronize_at.get_or_insert(after);
     }
 
-    fn apply(&mut self, event: Event, _author: Author) {
+    fn apply(&mut self, event: Event, author: Author) {
+        self.note_taken(&event, author);
         let new_prefix = match &event {
             Event::Address(address) => Some((address.address, address.index)),
             Event::Route(route) if !route.is_default() => {
@@ -354,6 +376,10 @@ impl Daemon {
     async fn resynchronize(&mut self) -> Result<(), crate::rtnl::RtnlError> {
         let snapshot = self.monitor.snapshot().await?;
         self.world.reset(snapshot);
+        for own in self.links.values_mut() {
+            // What was told now is newer.
+            own.guarded = false;
+        }
         self.dirty.extend(self.world.links().map(|link| link.index));
         self.dirty.extend(self.links.keys());
         self.uplinks_dirty = true;
@@ -437,6 +463,15 @@ impl Daemon {
                 .add(move || drop(std::fs::remove_file(path)));
         }
     }
+}
+
+fn accept_supervisors(
+    path: &Path,
+    daemon: &mpsc::Sender<Input>,
+) -> Result<AbortHandle, supervisors::ListenError> {
+    let listener = supervisors::listen_at(path)?;
+    let accepting = supervisors::accept_all(listener, daemon.clone());
+    Ok(tokio::task::spawn_local(accepting).abort_handle())
 }
 
 fn find_cgroups() -> Option<Rc<Hierarchy>> {

@@ -67,6 +67,11 @@ impl Entry {
     pub fn runs(&self) -> bool {
         !self.ended
     }
+
+    /// Whether its name is to resolve: on a veth not before its end of that is set.
+    pub fn is_published(&self) -> bool {
+        self.runs() && (self.configured || !matches!(self.machine.attachment, Attachment::Veth(_)))
+    }
 }
 
 impl Drop for Entry {
@@ -356,7 +361,7 @@ impl Daemon {
         }
     }
 
-    fn publish(&mut self, name: &MachineName) {
+    pub(super) fn publish(&mut self, name: &MachineName) {
         self.publish_after(name, &BTreeSet::new());
     }
 
@@ -394,10 +399,7 @@ impl Daemon {
 
     /// What could not be written is tried again.
     pub(super) fn publish_again(&mut self, name: &MachineName) {
-        let waits = |entry: &Entry| {
-            matches!(entry.machine.attachment, Attachment::Veth(_)) && !entry.configured
-        };
-        if self.machines.get(name).is_some_and(|entry| !waits(entry)) {
+        if self.machines.get(name).is_some_and(Entry::is_published) {
             self.publish(name);
         }
     }

@@ -130,7 +130,9 @@ impl Rig {
     /// Reads one batch of the kernel's events, without acting on it.
     async fn read_events(&mut self) {
         let event = tokio::time::timeout(PATIENCE, self.daemon.monitor.next()).await;
-        self.daemon.take_kernel_events(event.unwrap().unwrap()).unwrap();
+        self.daemon
+            .take_kernel_events(event.unwrap().unwrap())
+            .unwrap();
     }
 
     /// Works as the daemon does until `done`.

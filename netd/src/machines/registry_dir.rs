@@ -46,14 +46,23 @@ impl RegistryDir {
             machines: runtime.join("machines"),
             addresses: runtime.join("addresses"),
         };
-        for path in [runtime, &dir.machines, &dir.addresses] {
+        dir.make_directories()?;
+        Ok(dir)
+    }
+
+    /// Makes the registry's directories where they are missing.
+    ///
+    /// # Errors
+    /// They cannot be made.
+    pub fn make_directories(&self) -> Result<(), RegistryDirError> {
+        for path in [&self.machines, &self.addresses] {
             let made = fs::DirBuilder::new()
                 .recursive(true)
                 .mode(0o755)
                 .create(path);
             made.map_err(failed("make directory", path))?;
         }
-        Ok(dir)
+        Ok(())
     }
 
     /// Writes a machine's record in one step, and makes the links for reverse
@@ -73,6 +82,7 @@ impl RegistryDir {
         if fs::read_to_string(&path).is_ok_and(|there| there == text) {
             return self.link_all(name, now);
         }
+        crate::operations::count(|done| &done.registry_writes, 1);
         // No machine's name begins with a dot.
         let draft = self.machines.join(format!(".{name}"));
         fs::write(&draft, text).map_err(failed("write", &draft))?;
@@ -95,6 +105,7 @@ impl RegistryDir {
         for ip in addresses {
             self.unlink(*ip, name);
         }
+        crate::operations::count(|done| &done.registry_writes, 1);
         let path = self.machines.join(name.as_str());
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -157,6 +168,7 @@ impl RegistryDir {
         if fs::read_link(&path).is_ok_and(|there| there == target) {
             return Ok(());
         }
+        crate::operations::count(|done| &done.registry_writes, 1);
         let draft = self.addresses.join(format!(".{ip}"));
         let _ = fs::remove_file(&draft);
         symlink(&target, &draft).map_err(failed("make", &draft))?;

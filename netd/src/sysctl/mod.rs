@@ -15,10 +15,12 @@ mod guard;
 #[cfg(test)]
 mod tests;
 mod undo;
+mod watch;
 
 pub use forwarding::{act_as_router, enable_forwarding};
 pub use guard::{Corrected, Held, correct_link, guard_link};
 pub use undo::{UndoRecord, Undone};
+pub use watch::{Changed, Ended, Watch};
 
 const NET: &str = "/proc/sys/net";
 

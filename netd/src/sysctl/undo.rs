@@ -7,6 +7,7 @@
 //! Lines are undone from the first to the last. Writing `conf/all/forwarding` writes the
 //! value of each link as well, so its line stands before theirs.
 
+use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -17,6 +18,8 @@ use super::{NET, Sysctl, SysctlError};
 #[derive(Debug, Clone)]
 pub struct UndoRecord {
     path: PathBuf,
+    /// What was written last, in case that the file is lost.
+    last: RefCell<Vec<Entry>>,
 }
 
 /// One changed parameter.
@@ -41,7 +44,10 @@ pub struct Undone {
 impl UndoRecord {
     /// The record in this file (`/var/lib/rspawn/sysctl-undo`).
     pub fn at(path: impl Into<PathBuf>) -> UndoRecord {
-        UndoRecord { path: path.into() }
+        UndoRecord {
+            path: path.into(),
+            last: RefCell::default(),
+        }
     }
 
     /// Gives the recorded parameters their former values and removes the record. Goes on
@@ -82,6 +88,21 @@ impl UndoRecord {
         Ok(undone)
     }
 
+    /// Writes the file anew if it is lost. Whether it was.
+    ///
+    /// # Errors
+    /// [`SysctlError::Record`].
+    pub fn restore(&self) -> Result<bool, SysctlError> {
+        let mut last = self.last.borrow_mut();
+        if last.is_empty() {
+            *last = self.read()?;
+        }
+        if last.is_empty() || self.path.exists() {
+            return Ok(false);
+        }
+        self.write(&last).map(|()| true)
+    }
+
     /// Adds what is about to be changed. Of a parameter that is recorded already, the
     /// first former value stays.
     ///
@@ -105,6 +126,7 @@ impl UndoRecord {
                 None => entries.push(entry),
             }
         }
+        self.last.borrow_mut().clone_from(&entries);
         if entries != before
             && let Err(error) = self.write(&entries)
         {

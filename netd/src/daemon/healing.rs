@@ -1,0 +1,406 @@
+//! Putting back what somebody takes away: kernel parameters, files, addresses.
+//!
+//! Links, addresses and the firewall table heal by the events that the kernel sends of
+//! them anyway. Here is what has to be watched besides, and what is said of it all.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use registry::MachineName;
+use tokio::time::Instant;
+
+use super::registration::Entry;
+use super::{Daemon, Places, at};
+use crate::log;
+use crate::machines::Attachment;
+use crate::plan::Action;
+use crate::rtnl::{Author, Event, Link};
+use crate::state_watch::{Holds, Removed, StateWatch};
+use crate::sysctl::{self, Changed, Corrected};
+
+/// How long after something was removed it is put back: whoever removes a directory
+/// removes one file after the other.
+const RESTORE_AFTER: Duration = Duration::from_millis(50);
+/// How often a link is healed at once in [`HEALS_IN`]. Who takes away faster than this
+/// does it on purpose, and netd does not wrestle with it for all of the processor.
+const HEALS: u32 = 8;
+/// The span of time for [`HEALS`].
+const HEALS_IN: Duration = Duration::from_secs(10);
+
+/// Does again what a file stands for, a socket or a lock.
+pub type Remake = Box<dyn FnMut() -> Result<(), String>>;
+
+/// What is watched, and what is to be put back.
+pub(super) struct Healing {
+    parameters: Option<sysctl::Watch>,
+    state: Option<StateWatch>,
+    /// Files that others than the registry need.
+    kept: Vec<(PathBuf, Remake)>,
+    lost: Lost,
+    restore_at: Option<Instant>,
+}
+
+/// What was removed.
+#[derive(Debug, Default)]
+struct Lost {
+    /// Whose files.
+    machines: BTreeSet<MachineName>,
+    /// Whether more than that.
+    all: bool,
+}
+
+/// Something that the daemon has to look after.
+#[derive(Debug)]
+pub(super) enum Seen {
+    /// Kernel parameters were written, maybe by netd itself.
+    Parameters(Vec<Changed>),
+    /// Files were removed, maybe by netd itself.
+    Removed(Vec<Removed>),
+    /// It is time to put files back.
+    RestoreDue,
+}
+
+/// How often a link was healed lately.
+#[derive(Debug, Default)]
+pub(super) struct Heals {
+    since: Option<Instant>,
+    count: u32,
+    /// Who took something of it last.
+    taken_by: Option<String>,
+}
+
+impl Healing {
+    /// Watches what is there. Must be called within a tokio runtime.
+    pub fn start(places: &Places) -> Self {
+        let runtime = &places.runtime;
+        let directories = [
+            (runtime.clone(), Holds::Others),
+            (runtime.join("machines"), Holds::Records),
+            (runtime.join("addresses"), Holds::Addresses),
+            (places.state.clone(), Holds::Others),
+            (places.state.join("subnets"), Holds::Subnets),
+        ];
+        Self {
+            parameters: watched("kernel parameters", sysctl::Watch::start()),
+            state: watched("netd's files", StateWatch::start(directories)),
+            kept: Vec::new(),
+            lost: Lost::default(),
+            restore_at: None,
+        }
+    }
+
+    /// Waits until there is something to look after. Nothing is lost if the future is
+    /// dropped.
+    pub async fn next(&self) -> Seen {
+        let parameters = async {
+            match &self.parameters {
+                Some(parameters) => parameters.next().await.unwrap_or_default(),
+                None => std::future::pending().await,
+            }
+        };
+        let removed = async {
+            match &self.state {
+                Some(state) => state.next().await.unwrap_or_default(),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            changed = parameters => Seen::Parameters(changed),
+            removed = removed => Seen::Removed(removed),
+            () = at(self.restore_at) => Seen::RestoreDue,
+        }
+    }
+}
+
+fn watched<T>(what: &str, watch: std::io::Result<T>) -> Option<T> {
+    watch
+        .map_err(|error| {
+            tracing::warn!("{what} that somebody takes away are not put back: {error}")
+        })
+        .ok()
+}
+
+impl Heals {
+    /// Whether the link may be healed at once, once more.
+    fn allow(&mut self, now: Instant) -> bool {
+        if self.since.is_none_or(|since| now - since > HEALS_IN) {
+            (self.since, self.count) = (Some(now), 0);
+        }
+        self.count = self.count.saturating_add(1);
+        self.count <= HEALS
+    }
+}
+
+impl Daemon {
+    /// Has `remake` called when the file at `path` is gone.
+    pub fn keep(&mut self, path: PathBuf, remake: Remake) {
+        self.healing.kept.push((path, remake));
+    }
+
+    pub(super) fn look_after(&mut self, seen: Seen) {
+        match seen {
+            Seen::Parameters(changed) => {
+                for changed in changed {
+                    self.parameters_changed(changed);
+                }
+            }
+            Seen::Removed(removed) => {
+                for removed in removed {
+                    self.note_removed(removed);
+                }
+            }
+            Seen::RestoreDue => self.restore_files(),
+        }
+    }
+
+    fn parameters_changed(&mut self, changed: Changed) {
+        match changed {
+            Changed::Link(index) => self.suspect(index),
+            Changed::All => {
+                self.uplinks_dirty = true;
+                let all: Vec<u32> = self.links.keys().copied().collect();
+                for index in all {
+                    self.suspect(index);
+                }
+            }
+        }
+    }
+
+    /// Has a link's parameters looked at.
+    fn suspect(&mut self, index: u32) {
+        if let Some(own) = self.links.get_mut(&index) {
+            own.guarded = false;
+            self.world.distrust(index);
+            self.dirty.insert(index);
+        }
+    }
+
+    /// Watches the parameters of a link that is guarded now.
+    pub(super) fn watch_parameters(&mut self, link: &Link) {
+        let watch = self.healing.parameters.as_mut();
+        if let Some(ended) = watch.and_then(|watch| watch.add(link.index, &link.name)) {
+            self.worker.queue().add(move || drop(ended));
+        }
+    }
+
+    /// Watches the parameters of a link no longer.
+    pub(super) fn unwatch_parameters(&mut self, index: u32) {
+        let watch = self.healing.parameters.as_mut();
+        if let Some(ended) = watch.and_then(|watch| watch.remove(index)) {
+            self.worker.queue().add(move || drop(ended));
+        }
+    }
+
+    /// Notes who takes something of a link that has all it is to have.
+    pub(super) fn note_taken(&mut self, event: &Event, author: Author) {
+        let index = match event {
+            Event::AddressGone(address) if address.ours => address.index,
+            Event::Link(link)
+                if !link.up && self.world.link(link.index).is_some_and(|before| before.up) =>
+            {
+                link.index
+            }
+            _ => return,
+        };
+        if let Some(own) = self.links.get_mut(&index)
+            && own.confirmed
+            && own.heals.taken_by.is_none()
+        {
+            // At once: it may be gone a moment later.
+            own.heals.taken_by = Some(author.describe());
+        }
+    }
+
+    /// Whether something that was taken from a link may be put back now.
+    pub(super) fn may_heal(&mut self, link: &Link) -> bool {
+        let Some(own) = self.links.get_mut(&link.index) else {
+            return true;
+        };
+        let allowed = own.heals.allow(Instant::now());
+        if !allowed && own.heals.count == HEALS + 1 {
+            tracing::warn!(
+                link = %link.name,
+                "what netd sets is taken away again and again, last by {}: it is put back at a \
+                 slower pace from now on",
+                own.heals.taken_by.as_deref().unwrap_or("an unknown program")
+            );
+        }
+        allowed
+    }
+
+    /// Says what was put back.
+    pub(super) fn tell_healed(&mut self, link: &Link, machine: &MachineName, actions: &[Action]) {
+        let mut done: Vec<String> = Vec::new();
+        for action in actions {
+            match action {
+                Action::AddAddress(address) => done.push(format!("address {address}")),
+                Action::SetUp => done.push("the link set up".into()),
+                Action::Guard | Action::RemoveAddress(_) => {}
+            }
+        }
+        let by = self
+            .links
+            .get_mut(&link.index)
+            .map(|own| own.heals.taken_by.take());
+        if !done.is_empty() {
+            let by = by.flatten();
+            tracing::warn!(
+                %machine,
+                link = %link.name,
+                "restored: {} (taken away by {})",
+                done.join(", "),
+                by.as_deref().unwrap_or("an unknown program")
+            );
+        }
+    }
+
+    /// Says which kernel parameters were put back. The kernel does not tell by whom they
+    /// were changed.
+    pub(super) fn tell_corrected(machine: &MachineName, link: &Link, corrected: &[Corrected]) {
+        if corrected.is_empty() {
+            return;
+        }
+        let each = corrected.iter().map(|parameter| {
+            format!(
+                "{} was {}, is {} again",
+                parameter.path.display(),
+                parameter.former,
+                parameter.value
+            )
+        });
+        let each: Vec<String> = each.collect();
+        tracing::warn!(%machine, link = %link.name, "restored: {}", each.join("; "));
+    }
+
+    fn note_removed(&mut self, removed: Removed) {
+        match removed {
+            Removed::Record(name) if self.machines.get(&name).is_some_and(Entry::is_published) => {
+                self.healing.lost.machines.insert(name);
+            }
+            Removed::Address(ip) => {
+                let claimants: Vec<MachineName> = self.claims.claimants(ip).collect();
+                self.healing.lost.machines.extend(claimants);
+            }
+            Removed::Subnets(name) if self.machines.contains_key(&name) => {
+                self.healing.lost.machines.insert(name);
+            }
+            Removed::Something => self.healing.lost.all = true,
+            // netd itself removed it.
+            Removed::Record(_) | Removed::Subnets(_) => {}
+        }
+        if self.healing.lost.all || !self.healing.lost.machines.is_empty() {
+            let due = Instant::now() + RESTORE_AFTER;
+            self.healing.restore_at.get_or_insert(due);
+        }
+    }
+
+    /// Writes anew what is gone of netd's files.
+    fn restore_files(&mut self) {
+        self.healing.restore_at = None;
+        let lost = std::mem::take(&mut self.healing.lost);
+        let mut restored = Vec::new();
+        if let Err(error) = self.registry.make_directories() {
+            tracing::error!("{}", log::chain(&error));
+        }
+        let machines: Vec<MachineName> = if lost.all {
+            self.machines.keys().copied().collect()
+        } else {
+            lost.machines.into_iter().collect()
+        };
+        let before = crate::operations::done();
+        for name in &machines {
+            if self.machines.get(name).is_some_and(Entry::is_published) {
+                self.publish(name);
+            }
+        }
+        let records = crate::operations::done()
+            .since(&before)
+            .registry_writes
+            .get();
+        if records > 0 {
+            restored.push(format!("{records} files of the registry"));
+        }
+        let subnets = self.restore_subnets(&machines, lost.all);
+        if subnets > 0 {
+            restored.push(format!("the subnets of {subnets} machines"));
+        }
+        if lost.all {
+            restored.extend(self.restore_kept());
+        }
+        if !restored.is_empty() {
+            tracing::warn!(
+                "somebody removed files of netd's (the kernel does not tell who); restored: {}",
+                restored.join(", ")
+            );
+        }
+        if lost.all
+            && let Some(state) = &mut self.healing.state
+        {
+            state.watch_again();
+        }
+    }
+
+    fn restore_subnets(&mut self, machines: &[MachineName], all: bool) -> usize {
+        // Also what machines keep that do not run.
+        let names: Vec<MachineName> = if all {
+            self.store.names().into_iter().collect()
+        } else {
+            machines.to_vec()
+        };
+        let mut restored = 0;
+        for name in names {
+            let entry = self.machines.get(&name);
+            if entry.is_some_and(|entry| {
+                entry.machine.ephemeral || !matches!(entry.machine.attachment, Attachment::Veth(_))
+            }) {
+                continue;
+            }
+            let Some((path, text)) = self.store.file(&name, SystemTime::now()) else {
+                continue;
+            };
+            if !path.exists() {
+                restored += 1;
+                self.worker.queue().add(move || super::keep(&path, &text));
+            }
+        }
+        restored
+    }
+
+    fn restore_kept(&mut self) -> Vec<String> {
+        let mut restored = Vec::new();
+        match self.sysctl_undo.restore() {
+            Ok(true) => restored.push(self.places.sysctl_undo().display().to_string()),
+            Ok(false) => {}
+            Err(error) => tracing::error!("{}", log::chain(&error)),
+        }
+        for (path, remake) in &mut self.healing.kept {
+            if path.exists() {
+                continue;
+            }
+            match remake() {
+                Ok(()) => restored.push(path.display().to_string()),
+                Err(error) => {
+                    tracing::error!("{} cannot be made anew: {error}", path.display());
+                }
+            }
+        }
+        restored
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_not_wrestled_for() {
+        let mut heals = Heals::default();
+        let start = Instant::now();
+        for _ in 0..HEALS {
+            assert!(heals.allow(start));
+        }
+        assert!(!heals.allow(start + HEALS_IN));
+        assert!(heals.allow(start + HEALS_IN * 2 + Duration::from_millis(1)));
+    }
+}
