@@ -9,7 +9,7 @@ use clap::Parser;
 use netd::daemon::{Daemon, Places};
 use netd::sysctl::UndoRecord;
 use netd::{bus, log, nft, privileges};
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, Mode};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
@@ -54,6 +54,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!("netd has to be started by root: it changes links, routes and firewall rules");
     }
+    // What netd writes is for all to read, and for root to write.
+    rustix::process::umask(Mode::from_raw_mode(0o022));
     let places = Places::default();
     let _lock = lock(&places.runtime)?;
     if arguments.undo {
@@ -122,6 +124,9 @@ fn undo(places: &Places) -> anyhow::Result<()> {
 /// Has as many open files as the system lets netd have: each container takes a few.
 fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
     let raised = Rlimit {
         current: limit.maximum,
         maximum: limit.maximum,

@@ -85,7 +85,10 @@ pub(super) fn limit_thread() -> Result<(), CapabilityError> {
         permitted: kept,
         inheritable: CapabilitySet::empty(),
     };
-    set_capabilities(None, sets).map_err(failed("the permitted set"))?;
+    // Where the unit has seen to it, its filter may not let it be done again.
+    if have != sets {
+        set_capabilities(None, sets).map_err(failed("the permitted set"))?;
+    }
     set_no_new_privs(true).map_err(failed("those of programs"))
 }
 
