@@ -62,7 +62,7 @@ fn its_pools_can_be_had(bytes: &[u8]) {
     let pools: Pools = netd::profiles::pools_of(Path::new("netd.conf"), bytes, &mut messages);
     are_of(bytes, &messages);
     let name = "web".parse().expect("a name");
-    for subnet in pools.candidates_v4(&name).take(200) {
+    for subnet in pools.candidates_v4(&name, 28).take(200) {
         assert!(pools.v4.iter().any(|pool| pool.contains(subnet.network())));
         assert_eq!(subnet.ip(), subnet.network());
     }

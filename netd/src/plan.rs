@@ -29,6 +29,8 @@ pub enum Action {
     AddAddress(IpNetwork),
     /// Remove an address that netd set earlier.
     RemoveAddress(IpNetwork),
+    /// Set the link's MTU, in bytes.
+    SetMtu(u32),
     /// Set the link up.
     SetUp,
 }
@@ -64,17 +66,21 @@ pub fn machine_of(link: &Link) -> Option<MachineName> {
 }
 
 /// What makes a veth's host end, with the given addresses and guarded or not, what
-/// its subnets ask for.
+/// its subnets ask for, and its MTU if it is not to be left alone.
 #[must_use]
 pub fn veth(
     link: &Link,
     addresses: &[LinkAddress],
     guarded: bool,
     subnets: &Subnets,
+    mtu: Option<u32>,
 ) -> Vec<Action> {
     let mut actions = Vec::new();
     if !guarded {
         actions.push(Action::Guard);
+    }
+    if let Some(mtu) = mtu.filter(|mtu| *mtu != link.mtu) {
+        actions.push(Action::SetMtu(mtu));
     }
     let desired: Vec<IpNetwork> = subnets.host().collect();
     for present in addresses {
@@ -142,6 +148,7 @@ mod tests {
         for action in actions {
             match action {
                 Action::Guard => assert!(!link.up, "guarded after it went up"),
+                Action::SetMtu(mtu) => link.mtu = mtu,
                 Action::SetUp => link.up = true,
                 Action::AddAddress(address) => {
                     addresses.push(LinkAddress {
@@ -169,6 +176,7 @@ mod tests {
         #[test]
         fn after_the_changes_there_is_nothing_to_change(
             there in proptest::collection::vec(some_address(), 0..6),
+            mtu in proptest::option::of(1280..9000_u32),
         ) {
             let (mut link, mut addresses) = (Link { up: false, ..own("ve-web") }, Vec::new());
             for address in there {
@@ -177,9 +185,9 @@ mod tests {
                 }
             }
             let foreign: Vec<_> = addresses.iter().filter(|a| !a.ours).cloned().collect();
-            let actions = veth(&link, &addresses, false, &subnets());
+            let actions = veth(&link, &addresses, false, &subnets(), mtu);
             applied(&mut link, &mut addresses, actions);
-            prop_assert_eq!(veth(&link, &addresses, true, &subnets()), []);
+            prop_assert_eq!(veth(&link, &addresses, true, &subnets(), mtu), []);
             for host in subnets().host() {
                 prop_assert!(addresses.iter().any(|a| a.address == host));
             }

@@ -163,6 +163,7 @@ fn request_of(action: &Action) -> Option<Request> {
         Action::Guard => None,
         Action::AddAddress(address) => Some(Request::AddAddress(*address)),
         Action::RemoveAddress(address) => Some(Request::RemoveAddress(*address)),
+        Action::SetMtu(mtu) => Some(Request::SetMtu(*mtu)),
         Action::SetUp => Some(Request::SetUp),
     }
 }

@@ -71,6 +71,10 @@ impl Daemon {
         machine: &MachineName,
         subnets: &Subnets,
     ) -> Option<ServerConfig> {
+        let profile = self.profile_of(link);
+        if !profile.dhcp_server {
+            return None;
+        }
         let (host, container) = (subnets.host().next()?, subnets.container().next()?);
         let (ipnetwork::IpNetwork::V4(host), IpAddr::V4(container)) = (host, container.ip()) else {
             return None;
@@ -86,6 +90,9 @@ impl Daemon {
         config.dns = self.dns.servers.iter().filter_map(ipv4).collect();
         config.domain.clone_from(&self.dns.domain);
         config.mtu = u16::try_from(self.mtu_for(link)).ok();
+        if let Err(error) = profile.dhcp.refine(&mut config) {
+            tracing::error!(%machine, "{}: {error}; all of the subnet is served", profile.name);
+        }
         Some(config)
     }
 }

@@ -236,6 +236,7 @@ impl Daemon {
             match action {
                 Action::AddAddress(address) => done.push(format!("address {address}")),
                 Action::SetUp => done.push("the link set up".into()),
+                Action::SetMtu(mtu) => done.push(format!("MTU {mtu}")),
                 Action::Guard | Action::RemoveAddress(_) => {}
             }
         }

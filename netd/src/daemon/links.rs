@@ -13,7 +13,7 @@ use crate::log;
 use crate::machines::Attachment;
 use crate::plan::{self, Action, Role};
 use crate::rtnl::{Link, Request, RtnlError};
-use crate::subnets::{IPV6_PREFIX, Pools, Subnets, VETH_PREFIX};
+use crate::subnets::{Pools, Subnets};
 
 /// A link's clashes with the host are said at most this often.
 const CLASH_INTERVAL: Duration = Duration::from_secs(10);
@@ -102,11 +102,16 @@ impl Daemon {
         };
         let subnets = own.feasible(&subnets);
         own.subnets = Some(subnets);
+        let mtu = self.profile_of(&link).mtu;
+        let Some(own) = self.links.get_mut(&index) else {
+            return Ok(false);
+        };
         let mut actions = plan::veth(
             &link,
             self.world.addresses(index),
             own.guarded || link.held.all(),
             &subnets,
+            mtu,
         );
         actions.retain(|action| !own.done_without.contains(action));
         let healing = own.confirmed && !actions.is_empty();
@@ -157,10 +162,17 @@ impl Daemon {
         machine: &MachineName,
         index: u32,
     ) -> Result<Subnets, RtnlError> {
+        let profile = self.profile_of_index(index);
         let present = self.present(index);
-        let kept = self.store.kept(machine);
+        let before = self.store.kept(machine);
+        let kept = before.map(|kept| profile.fitting(kept));
+        let (fixed, prefix) = profile.v4_wanted();
+        let asked = Some(Subnets {
+            v4: fixed,
+            v6: profile.v6,
+        });
         let wanted =
-            [present, kept].map(|subnets| subnets.unwrap_or(Subnets { v4: None, v6: None }));
+            [present, kept, asked].map(|subnets| subnets.unwrap_or(Subnets { v4: None, v6: None }));
         let v4s: Vec<Ipv4Network> = wanted.iter().filter_map(|subnets| subnets.v4).collect();
         let v6s: Vec<Ipv6Network> = wanted.iter().filter_map(|subnets| subnets.v6).collect();
         let in_the_way = |daemon: &Self| {
@@ -183,7 +195,7 @@ impl Daemon {
         let subnets = Subnets {
             v4: v4s
                 .into_iter()
-                .chain(self.pools.candidates_v4(machine))
+                .chain(self.profiles.pools().candidates_v4(machine, prefix))
                 .find(free4),
             v6: v6s.into_iter().chain(candidates6).find(free6),
         };
@@ -194,13 +206,14 @@ impl Daemon {
                  the host; the machine gets no IPv4 address"
             );
         }
-        if let Some(before) = kept.filter(|kept| *kept != subnets) {
-            tracing::warn!(
-                %machine,
-                "{} is in use by the host now; it gets {}",
-                describe(&before),
-                describe(&subnets)
-            );
+        if let Some(fixed) = fixed.filter(|fixed| subnets.v4 != Some(*fixed)) {
+            self.tell_not_as_configured(machine, &profile, fixed.into(), &subnets);
+        } else if let Some(before) = before.filter(|before| *before != subnets) {
+            let why = match kept == Some(before) {
+                true => "is in use by the host now",
+                false => "is not what is configured now",
+            };
+            tracing::warn!(%machine, "{} {why}; it gets {}", describe(&before), describe(&subnets));
         }
         self.store.take(*machine, subnets);
         Ok(subnets)
@@ -234,13 +247,12 @@ impl Daemon {
         let mut subnets = Subnets { v4: None, v6: None };
         for address in ours {
             match address.address {
-                IpNetwork::V4(v4) if v4.prefix() == VETH_PREFIX => {
-                    subnets.v4 = Ipv4Network::new(v4.network(), VETH_PREFIX).ok();
+                IpNetwork::V4(v4) => {
+                    subnets.v4 = Ipv4Network::new(v4.network(), v4.prefix()).ok();
                 }
-                IpNetwork::V6(v6) if v6.prefix() == IPV6_PREFIX => {
-                    subnets.v6 = Ipv6Network::new(v6.network(), IPV6_PREFIX).ok();
+                IpNetwork::V6(v6) => {
+                    subnets.v6 = Ipv6Network::new(v6.network(), v6.prefix()).ok();
                 }
-                _ => {}
             }
         }
         (subnets.v4.is_some() || subnets.v6.is_some()).then_some(subnets)
@@ -249,7 +261,7 @@ impl Daemon {
     fn is_free(&self, subnet: IpNetwork, machine: &MachineName) -> bool {
         self.world.clash(subnet, LINK_GROUP).is_none()
             && self.store.clash(subnet, machine).is_none()
-            && !self.pools.excludes(subnet)
+            && !self.profiles.pools().excludes(subnet)
     }
 
     /// Looks whether a prefix that is new on the host overlaps a machine's subnets.
@@ -296,7 +308,9 @@ impl Daemon {
 
     /// What the machine's end of a link is to have.
     pub(super) fn host0(&self, link: &Link, subnets: &Subnets) -> Host0 {
+        let profile = self.profile_of(link);
         let pairs = subnets.host().zip(subnets.container());
+        let pairs = pairs.filter(|(host, _)| host.is_ipv6() || profile.dhcp.emit_router);
         let routes = pairs.filter_map(|(host, container)| {
             let everywhere = if host.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
             Some(Route {
@@ -308,7 +322,7 @@ impl Daemon {
         Host0 {
             addresses: subnets.container().collect(),
             routes: routes.collect(),
-            dns: self.dns.servers.clone(),
+            dns: profile.dhcp.servers(&self.dns.servers),
             domain: self.dns.domain.clone(),
             mtu: Some(self.mtu_for(link)),
         }

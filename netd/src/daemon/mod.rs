@@ -14,6 +14,7 @@ mod forwarding;
 mod healing;
 mod left_behind;
 mod links;
+mod profile;
 mod registration;
 mod retry;
 mod status;
@@ -35,7 +36,8 @@ use tokio::time::Instant;
 use crate::machines::{Claims, RegistryDir};
 use crate::nft;
 use crate::rtnl::{Author, Event, LinkAddress, Monitor, Requests};
-use crate::subnets::{Pools, SubnetStore};
+use crate::profiles::Profiles;
+use crate::subnets::SubnetStore;
 use crate::supervisors::{self, SupervisorEvent};
 use crate::sysctl::UndoRecord;
 use crate::upstream_dns::UpstreamDns;
@@ -125,7 +127,7 @@ pub struct Daemon {
     table: nft::Table,
     nft_monitor: nft::Monitor,
     world: World,
-    pools: Pools,
+    profiles: Profiles,
     store: SubnetStore,
     registry: RegistryDir,
     cgroups: Option<Rc<Hierarchy>>,
@@ -215,7 +217,7 @@ impl Daemon {
             dns: UpstreamDns::read(),
             sysctl_undo: UndoRecord::at(places.sysctl_undo()),
             world: World::default(),
-            pools: Pools::default(),
+            profiles: profile::load(),
             machines: BTreeMap::new(),
             claims: Claims::default(),
             to_publish: BTreeSet::new(),

@@ -1,13 +1,13 @@
 //! What is to be of a link.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 
 use crate::dhcp::server::{DEFAULT_LEASE_TIME, MAX_LEASE_TIME, ServerConfig};
 use crate::network_file::{Wrong, value};
-use crate::subnets::VETH_PREFIX;
+use crate::subnets::{Subnets, VETH_PREFIX, is_for_hosts};
 
 /// The IPv4 subnets that can be a link's.
 const V4_PREFIXES: std::ops::RangeInclusive<u8> = 8..=30;
@@ -87,7 +87,45 @@ impl Default for DhcpProfile {
     }
 }
 
+impl Profile {
+    /// Of subnets that a machine keeps, those that are as this says.
+    #[must_use]
+    pub fn fitting(&self, kept: Subnets) -> Subnets {
+        Subnets {
+            v4: kept.v4.filter(|subnet| match self.v4 {
+                Subnet4::Any(prefix) => subnet.prefix() == prefix,
+                Subnet4::Fixed(fixed) => *subnet == fixed,
+            }),
+            v6: kept
+                .v6
+                .filter(|subnet| self.v6.is_none_or(|fixed| *subnet == fixed)),
+        }
+    }
+
+    /// The IPv4 subnet that is asked for by name, and the length of the prefix of any
+    /// other that may do.
+    #[must_use]
+    pub fn v4_wanted(&self) -> (Option<Ipv4Network>, u8) {
+        match self.v4 {
+            Subnet4::Any(prefix) => (None, prefix),
+            Subnet4::Fixed(fixed) => (Some(fixed), VETH_PREFIX),
+        }
+    }
+}
+
 impl DhcpProfile {
+    /// The name servers that a container is told, where the host has these.
+    #[must_use]
+    pub fn servers(&self, of_host: &[IpAddr]) -> Vec<IpAddr> {
+        match self {
+            Self {
+                emit_dns: false, ..
+            } => Vec::new(),
+            Self { dns, .. } if dns.is_empty() => of_host.to_vec(),
+            Self { dns, .. } => dns.iter().copied().map(IpAddr::V4).collect(),
+        }
+    }
+
     /// Changes what a server would hand out without it. The host's name servers are in
     /// `config` already.
     ///
@@ -160,14 +198,7 @@ fn subnet4(network: Ipv4Network) -> Result<Subnet4, Wrong> {
         return Ok(Subnet4::Any(prefix));
     }
     let start = network.network();
-    if start.is_loopback()
-        || start.is_multicast()
-        || start.is_link_local()
-        || start
-            .octets()
-            .first()
-            .is_none_or(|first| *first == 0 || *first >= 240)
-    {
+    if !is_for_hosts(start) {
         return Err(Wrong::new(format!(
             "{network} cannot be a network of hosts"
         )));

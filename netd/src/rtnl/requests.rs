@@ -37,6 +37,8 @@ pub enum Request {
     SetUp,
     /// Set it down.
     SetDown,
+    /// Give it this maximum transmission unit, in bytes.
+    SetMtu(u32),
     /// Give it another name.
     Rename(String),
     /// Take its alternative names.
@@ -129,6 +131,9 @@ impl Request {
             Self::SetDown => (set_link(index, |link| {
                 link.header.change_mask = LinkFlags::Up;
             }), 0),
+            Self::SetMtu(mtu) => (set_link(index, |link| {
+                link.attributes.push(LinkAttribute::Mtu(*mtu));
+            }), 0),
             Self::Rename(name) => (set_link(index, |link| {
                 link.attributes.push(LinkAttribute::IfName(name.clone()));
             }), 0),
@@ -158,6 +163,7 @@ impl Request {
         match self {
             Self::SetUp => link("set up")(source),
             Self::SetDown => link("set down")(source),
+            Self::SetMtu(_) => link("set the MTU of")(source),
             Self::Rename(_) => link("rename")(source),
             Self::RemoveAltnames(_) => link("take the altnames of")(source),
             Self::AddAddress(address) | Self::RemoveAddress(address) => RtnlError::Address {

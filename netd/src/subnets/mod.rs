@@ -91,16 +91,22 @@ impl Subnets {
 }
 
 impl Pools {
-    /// The IPv4 subnets that may be a machine's, best first.
-    pub fn candidates_v4(&self, name: &MachineName) -> impl Iterator<Item = Ipv4Network> {
+    /// The IPv4 subnets with a prefix of this length that may be a machine's, best first.
+    pub fn candidates_v4(
+        &self,
+        name: &MachineName,
+        prefix: u8,
+    ) -> impl Iterator<Item = Ipv4Network> {
         let hash = hash_of(name.as_bytes());
-        self.v4.iter().flat_map(move |pool| {
-            let bits = VETH_PREFIX.saturating_sub(pool.prefix()).min(31);
+        let prefix = prefix.clamp(1, 32);
+        let large_enough = self.v4.iter().filter(move |pool| pool.prefix() <= prefix);
+        large_enough.flat_map(move |pool| {
+            let bits = prefix.saturating_sub(pool.prefix()).min(31);
             let count = 1_u32 << bits;
             (0..CANDIDATES.min(count)).filter_map(move |probe| {
                 let at = (hash as u32).wrapping_add(probe) % count;
-                let network = u32::from(pool.network()) + (at << (32 - VETH_PREFIX));
-                Ipv4Network::new(network.into(), VETH_PREFIX).ok()
+                let network = u32::from(pool.network()).checked_add(at << (32 - prefix))?;
+                Ipv4Network::new(network.into(), prefix).ok()
             })
         })
     }
@@ -131,6 +137,16 @@ impl Pools {
                 _ => false,
             })
     }
+}
+
+/// Whether hosts can have the addresses of a network that begins here.
+#[must_use]
+pub fn is_for_hosts(network: Ipv4Addr) -> bool {
+    let [first, ..] = network.octets();
+    (1..240).contains(&first)
+        && !network.is_loopback()
+        && !network.is_link_local()
+        && !network.is_multicast()
 }
 
 fn hash_of(bytes: &[u8]) -> u64 {
@@ -171,7 +187,7 @@ mod tests {
             v4: vec!["10.0.0.0/26".parse().unwrap()],
             exclude: Vec::new(),
         };
-        let mut all: Vec<_> = pools.candidates_v4(&"web".parse().unwrap()).collect();
+        let mut all: Vec<_> = pools.candidates_v4(&"web".parse().unwrap(), 28).collect();
         all.sort();
         all.dedup();
         assert_eq!(all.len(), 4);
@@ -179,10 +195,26 @@ mod tests {
 
     proptest! {
         #[test]
+        fn candidates_of_any_size_lie_in_the_pools_that_hold_them(
+            name in "[a-z0-9]{1,40}",
+            prefix in 8..=30u8,
+            small in 8..=28u8,
+        ) {
+            let name: MachineName = name.parse().unwrap();
+            let mut pools = Pools::default();
+            pools.v4.push(Ipv4Network::new([100, 64, 0, 0].into(), small.max(10)).unwrap());
+            for subnet in pools.candidates_v4(&name, prefix) {
+                prop_assert_eq!((subnet.prefix(), subnet.ip()), (prefix, subnet.network()));
+                let holds = |pool: &Ipv4Network| pool.prefix() <= prefix && pool.contains(subnet.ip());
+                prop_assert!(pools.v4.iter().any(holds));
+            }
+        }
+
+        #[test]
         fn candidates_lie_in_their_pools(name in "[a-z0-9]{1,40}", id: [u8; 16]) {
             let name: MachineName = name.parse().unwrap();
             let pools = Pools::default();
-            let v4: Vec<_> = pools.candidates_v4(&name).collect();
+            let v4: Vec<_> = pools.candidates_v4(&name, VETH_PREFIX).collect();
             prop_assert_eq!(v4.len(), 192);
             for (subnet, pool) in v4.chunks(64).zip(&pools.v4) {
                 prop_assert!(subnet.iter().all(|s| s.prefix() == 28 && pool.contains(s.network())));

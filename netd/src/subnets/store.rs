@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ipnetwork::IpNetwork;
 use registry::MachineName;
 
-use super::Subnets;
+use super::{Subnets, is_for_hosts};
 use crate::prefix_map::PrefixMap;
 
 /// For how long an unused subnet is kept.
@@ -235,7 +235,7 @@ fn parse(text: &str) -> Option<Kept> {
             ("IPV4", value) => {
                 let subnet: ipnetwork::Ipv4Network = value.parse().ok()?;
                 let sound = subnet.ip() == subnet.network()
-                    && subnet.ip().is_private()
+                    && is_for_hosts(subnet.ip())
                     && (8..=30).contains(&subnet.prefix());
                 kept.subnets.v4 = Some(sound.then_some(subnet)?);
             }

@@ -1,0 +1,72 @@
+//! What `.network` files say, for the links that there are.
+
+use ipnetwork::IpNetwork;
+use registry::{LINK_GROUP, MachineName};
+
+use super::Daemon;
+use super::links::describe;
+use crate::network_file::Severity;
+use crate::profiles::{Directories, HostFacts, LinkFacts, Profile, Profiles};
+use crate::rtnl::{Link, LinkType};
+use crate::subnets::Subnets;
+
+/// Reads the files, and logs what is to be said of them.
+pub(super) fn load() -> Profiles {
+    let (profiles, messages) = Profiles::load(&Directories::default(), HostFacts::read());
+    for message in messages {
+        match message.severity {
+            Severity::Warning => tracing::warn!("{message}"),
+            Severity::Error => tracing::error!("{message}"),
+        }
+    }
+    profiles
+}
+
+impl Daemon {
+    /// What is to be of a link.
+    pub(super) fn profile_of(&self, link: &Link) -> Profile {
+        self.profiles.for_link(&facts(link))
+    }
+
+    /// What is to be of the link with this index.
+    pub(super) fn profile_of_index(&self, index: u32) -> Profile {
+        self.world
+            .link(index)
+            .map_or_else(Profile::default, |link| self.profile_of(link))
+    }
+
+    /// Says why a machine has not the subnet that a file names for it.
+    pub(super) fn tell_not_as_configured(
+        &self,
+        machine: &MachineName,
+        profile: &Profile,
+        wanted: IpNetwork,
+        has: &Subnets,
+    ) {
+        let (file, has) = (&profile.name, describe(has));
+        let in_the_way = self.world.clash(wanted, LINK_GROUP);
+        let why = match (in_the_way, self.store.clash(wanted, machine)) {
+            (Some((prefix, _)), _) => format!("{prefix} of the host overlaps it"),
+            (None, Some(other)) => format!("machine {other} has what overlaps it"),
+            (None, None) => "it was not so when the container was started".to_owned(),
+        };
+        tracing::error!(%machine, "{file} asks for {wanted}, but {why}; the machine has {has}");
+    }
+}
+
+fn facts(link: &Link) -> LinkFacts {
+    let kind = match link.kind {
+        LinkType::Veth => "veth",
+        LinkType::Bridge => "bridge",
+        LinkType::Loopback | LinkType::Other => "",
+    };
+    LinkFacts {
+        names: [&link.name]
+            .into_iter()
+            .chain(&link.altnames)
+            .cloned()
+            .collect(),
+        kind: kind.to_owned(),
+        link_type: if link.mac.is_some() { "ether" } else { "" }.to_owned(),
+    }
+}
