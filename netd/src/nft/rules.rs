@@ -2,7 +2,7 @@
 //!
 //! | chain | hook | what it does |
 //! |---|---|---|
-//! | `prerouting` | filter, raw | drops what a container must not send: DHCP for the host's own port, sources that do not belong to its link, 127/8, redirects and router advertisements; and IPv6 sources that a link invents faster than hosts come up |
+//! | `prerouting` | filter, raw | drops what a container must not send: DHCP for the host's own port or for other clients, sources that do not belong to its link, 127/8, redirects and router advertisements; and IPv6 sources that a link invents faster than hosts come up |
 //! | `forward` | filter | lets new flows into containers only from other containers, for published ports, or by the set `inbound_open`; holds back who looks for containers one address after the other |
 //! | `postrouting` | nat, srcnat | masquerades what leaves our links for other ones |
 //!
@@ -74,6 +74,10 @@ pub const POSTROUTING: &str = "postrouting";
 
 /// UDP port of a DHCP server, RFC 2131 section 4.1.
 const DHCP_SERVER_PORT: u16 = 67;
+/// UDP port of a DHCP client, RFC 2131 section 4.1.
+const DHCP_CLIENT_PORT: u16 = 68;
+/// UDP port of a DHCPv6 client, RFC 8415 section 7.2.
+const DHCPV6_CLIENT_PORT: u16 = 546;
 /// ICMP Redirect, RFC 792.
 const ICMP_REDIRECT: u8 = 5;
 /// ICMPv6 Router Advertisement and Redirect, RFC 4861 sections 4.2 and 4.5.
@@ -299,6 +303,25 @@ fn prerouting(group: u32) -> Chain {
                     v4(),
                     expr::transport(Transport::Udp),
                     expr::destination_port(DHCP_SERVER_PORT),
+                    drop(),
+                ],
+            ),
+            // Of all the answers that reach a client, the host's are the only ones.
+            rule(
+                "no container serves DHCP",
+                [
+                    v4(),
+                    expr::transport(Transport::Udp),
+                    expr::destination_port(DHCP_CLIENT_PORT),
+                    drop(),
+                ],
+            ),
+            rule(
+                "no container serves DHCP",
+                [
+                    v6(),
+                    expr::transport(Transport::Udp),
+                    expr::destination_port(DHCPV6_CLIENT_PORT),
                     drop(),
                 ],
             ),

@@ -95,6 +95,20 @@ fn wanted_rules() -> Vec<(&'static str, Vec<Value>)> {
         ),
         (
             "prerouting",
+            dropped(vec![
+                is(meta("nfproto"), json!("ipv4")),
+                is(field("udp", "dport"), json!(68)),
+            ]),
+        ),
+        (
+            "prerouting",
+            dropped(vec![
+                is(meta("nfproto"), json!("ipv6")),
+                is(field("udp", "dport"), json!(546)),
+            ]),
+        ),
+        (
+            "prerouting",
             dropped(vec![is(field("ip", "daddr"), net8("127.0.0.0"))]),
         ),
         (

@@ -225,7 +225,7 @@ fn dhcp_to_the_host_is_dropped_without_an_error_to_the_client() {
     let (World { host, web, .. }, _table) = world();
     let (client, control) = (udp(&web, "10.9.1.2:0"), udp(&web, "10.9.1.2:0"));
     client.connect("10.9.1.1:67").unwrap();
-    control.connect("10.9.1.1:68").unwrap();
+    control.connect("10.9.1.1:69").unwrap();
     client.send(b"renew").unwrap();
     control.send(b"nobody listens").unwrap();
     // The error for the second one comes after whatever the first one would have caused.

@@ -187,8 +187,8 @@ pub fn broken(random: &mut Random, scene: &Scene) -> Vec<u8> {
     }
 }
 
-/// What a server says, for anybody who listens.
-pub fn reply(random: &mut Random, scene: &Scene, kind: u8) -> Vec<u8> {
+/// What a server says, to whoever has this address.
+pub fn reply(random: &mut Random, scene: &Scene, kind: u8, to: Ipv4Addr) -> Vec<u8> {
     let chaddr = random.mac();
     let mut message = header(2, random.bytes(), scene.other4, chaddr);
     option(&mut message, 53, &[kind]);
@@ -198,6 +198,5 @@ pub fn reply(random: &mut Random, scene: &Scene, kind: u8) -> Vec<u8> {
     option(&mut message, 3, &scene.own4.octets());
     option(&mut message, 6, &scene.own4.octets());
     message.push(255);
-    let to = [Ipv4Addr::BROADCAST, scene.host4, scene.other4][random.below(3)];
     frames::udp4((scene.own4, 67), (to, 68), &message)
 }

@@ -59,9 +59,14 @@ fn frame(kind: &str, random: &mut Random, scene: &Scene) -> Vec<u8> {
         }
         "dhcp-server" => {
             let kind = [dhcp::OFFER, dhcp::ACK, dhcp::NAK][random.below(3)];
-            let reply = dhcp::reply(random, scene, kind);
-            let to = [EVERYBODY, scene.to_mac][random.below(2)];
-            ethernet(to, scene.own_mac, frames::IPV4, &reply)
+            let to = [Ipv4Addr::BROADCAST, scene.host4, scene.other4][random.below(3)];
+            let reply = dhcp::reply(random, scene, kind, to);
+            let mac = if to.is_broadcast() {
+                EVERYBODY
+            } else {
+                scene.to_mac
+            };
+            ethernet(mac, scene.own_mac, frames::IPV4, &reply)
         }
         "arp" => arp(random, scene),
         "nd" => discovery(random, scene),

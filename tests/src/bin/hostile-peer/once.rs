@@ -100,9 +100,11 @@ fn frames_of(kind: &str, scene: &Scene) -> Vec<Vec<u8>> {
         "na-as-host" => advertise(scene, scene.host6),
         _ => [dhcp::OFFER, dhcp::ACK, dhcp::NAK]
             .iter()
-            .map(|kind| {
-                let reply = dhcp::reply(&mut random, scene, *kind);
-                ethernet(EVERYBODY, scene.own_mac, frames::IPV4, &reply)
+            .flat_map(|kind| {
+                let to = [Ipv4Addr::BROADCAST, scene.host4, scene.other4];
+                let reply = to.map(|to| dhcp::reply(&mut random, scene, *kind, to));
+                let mac = [EVERYBODY, scene.to_mac, scene.to_mac];
+                [0, 1, 2].map(|n| ethernet(mac[n], scene.own_mac, frames::IPV4, &reply[n]))
             })
             .collect(),
     }
