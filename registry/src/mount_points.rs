@@ -9,11 +9,11 @@ use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Component, Path};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, ResolveFlags, flock, fstat, mkdirat,
-    openat, openat2, statat, unlinkat,
+    AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, flock, fstat, mkdirat, openat, statat,
+    unlinkat,
 };
 use rustix::io::Errno;
 
@@ -127,9 +127,7 @@ fn remove(tree: impl AsFd, path: &Path) -> io::Result<()> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    let parent = match openat2(&tree, parent, flags, Mode::empty(), resolve) {
+    let parent = match directory_below(tree, parent) {
         // What stands there by now is somebody else's.
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => return Ok(()),
         other => other?,
@@ -145,6 +143,21 @@ fn remove(tree: impl AsFd, path: &Path) -> io::Result<()> {
         unless_refused(unlinkat(&parent, name, AtFlags::empty()))?;
     }
     Ok(())
+}
+
+/// Opens a directory below the tree, following no symbolic link. By one step at a time:
+/// openat2(2) is not there for a service with `RestrictSUIDSGID=` (systemd.exec(5)).
+fn directory_below(tree: impl AsFd, path: &Path) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut at = openat(tree, ".", flags, Mode::empty())?;
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::Normal(name) => at = openat(&at, name, flags, Mode::empty())?,
+            _ => return Err(Errno::XDEV),
+        }
+    }
+    Ok(at)
 }
 
 fn unless_refused(result: rustix::io::Result<()>) -> io::Result<()> {

@@ -89,7 +89,6 @@ const NEVER: &[i64] = &[
 const ALLOWED: &[i64] = &[
     // Files.
     libc::SYS_openat,
-    libc::SYS_openat2,
     libc::SYS_close,
     libc::SYS_close_range,
     libc::SYS_read,
