@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use netns_fixtures::{Host, Running};
+use netns_fixtures::{Host, Running, wait_until};
 use rspawn_tests::{SOON, with_netd};
 
 /// Opens so many connections as a user, and keeps those that are not closed.
@@ -62,5 +62,83 @@ fn a_message_that_is_announced_as_huge_ends_its_connection() {
         let mut crowd = crowd(host, 65534, 4, &huge);
         crowd.wait_for_output("all closed", SOON);
         host.run("rspawnctl list --json");
+    });
+}
+
+/// What an intruder or a broken program may send once it is let in, or before.
+const RUBBISH: &str = r#"
+import os, socket, struct
+def connect():
+    s = socket.socket(socket.AF_UNIX)
+    s.connect('/run/rspawn/bus.sock')
+    s.settimeout(20)
+    return s
+hello = b'\0AUTH EXTERNAL ' + str(os.getuid()).encode().hex().encode() + b'\r\n'
+def closed(case, data, end=True):
+    s = connect()
+    try:
+        s.sendall(data)
+        if end: s.shutdown(socket.SHUT_WR)
+        while s.recv(65536): pass
+    except ConnectionError:
+        pass
+    except TimeoutError:
+        print(case, 'is not closed', flush=True)
+        return
+    print(case, 'is closed', flush=True)
+def call(signature, body):
+    fields = b''
+    for code, sig, value in ((1, b'o', b'/org/rspawn/Netd1'), (2, b's', b'org.rspawn.Netd1'), (3, b's', b'Status')):
+        fields += bytes(-len(fields) % 8) + bytes([code, 1]) + sig + b'\0' + struct.pack('<I', len(value)) + value + b'\0'
+    fields += bytes(-len(fields) % 8) + bytes([8, 1]) + b'g\0' + bytes([len(signature)]) + signature + b'\0'
+    head = b'l\1\0\1' + struct.pack('<III', len(body), 1, len(fields))
+    return head + fields + bytes(-len(fields) % 8) + body
+begin = hello + b'BEGIN\r\n'
+closed('nothing', b'')
+closed('half a greeting', hello[:9])
+closed('no greeting', b'GET / HTTP/1.1\r\n\r\n')
+closed('a long greeting', b'\0' + b'A' * 200000, end=False)
+closed('many greetings', b'\0' + b'AUTH\r\n' * 50000, end=False)
+closed('half a message', begin + call(b's', b'\3\0\0\0web\0')[:40])
+closed('rubbish', begin + bytes(range(256)) * 10, end=False)
+closed('another byte order', begin + b'B' + bytes(15), end=False)
+closed('deep variants', begin + call(b'v', b'\1v\0' * 10000))
+closed('deep arrays', begin + call(b'a' * 250 + b's', bytes(2000)))
+closed('a body that lies', begin + call(b's', b'\xff\xff\xff\x7fweb\0'))
+for n in range(5000):
+    connect().close()
+for n in range(1000):
+    with connect() as s:
+        s.sendall(begin)
+print('done', flush=True)
+"#;
+
+#[test]
+fn rubbish_and_connections_that_come_and_go_leave_nothing() {
+    with_netd(|host, netd| {
+        assert!(wait_until(SOON, || host.exists("/run/rspawn/bus.sock")));
+        host.run("rspawnctl list --json");
+        let descriptors = || {
+            fs::read_dir(format!("/proc/{}/fd", netd.pid()))
+                .unwrap()
+                .count()
+        };
+        let before = descriptors();
+        for user in ["65534", "0"] {
+            let mut peer = host
+                .command("setpriv")
+                .args(["--reuid", user, "--clear-groups", "python3", "-c", RUBBISH])
+                .spawn("peer");
+            let status = peer.wait(SOON * 4);
+            assert!(status.success(), "{}\n{}", peer.stdout(), peer.stderr());
+            assert!(!peer.stdout().contains("not closed"), "{}", peer.stdout());
+            host.run("rspawnctl list --json");
+        }
+        assert!(
+            wait_until(SOON, || descriptors() <= before),
+            "{before} descriptors before, now {}",
+            descriptors()
+        );
+        assert!(netd.stderr().lines().count() < 20, "{}", netd.stderr());
     });
 }

@@ -154,3 +154,17 @@ fn what_netd_writes_is_for_all_to_read_whatever_the_umask_is() {
         .start();
     host.run("setpriv --reuid=65534 --regid=65534 --clear-groups getent hosts web");
 }
+
+#[test]
+fn a_proc_that_hides_processes_hides_none_from_netd() {
+    let host = host();
+    host.run("mount -o remount,hidepid=invisible /proc");
+    let _netd = host.start_netd();
+    let nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups";
+    assert!(!host.sh(&format!("{nobody} test -e /proc/1")).success());
+    let tree = host.busybox_tree();
+    let _web = Start::new(&host, "web", &tree)
+        .args(["-a", "/bin/sleep", "1000"])
+        .start();
+    host.run("ip link set lo up; ping -c1 -W5 web");
+}
