@@ -33,7 +33,8 @@ impl<'a> Stage<'a> {
     /// netd runs.
     fn new(host: &'a Host) -> Self {
         let tree = host.busybox_tree();
-        host.run("mkdir -p /run/systemd/network");
+        // As on a host whose networkd goes without udev: it is told of links by files.
+        host.run("mkdir -p /run/systemd/network /run/systemd/netif; mount -o remount,bind,ro /sys");
         let stage = Self {
             host,
             before: Footprint::of(host, &[]),
@@ -374,6 +375,52 @@ fn netd_harms_nobody_that_is_starting_or_waits_for_it() {
     assert!(wait_until(SOON, || record(&host, "starts").is_some()));
     assert!(waits.supervisor().ended().is_none() && starts.ended().is_none());
     host.run("ping -c1 -W5 waits; ping -c1 -W5 starts");
+}
+
+#[test]
+fn a_link_that_somebody_holds_is_put_out_of_the_way() {
+    for registered in [true, false] {
+        let host = host();
+        let tree = host.busybox_tree();
+        let netd = registered.then(|| host.start_netd());
+        for name in ["web", "a-name-that-is-longer-than-a-link-s"] {
+            let mut start = Start::new(&host, name, &tree).args(["-a", "/bin/sleep", "1000"]);
+            if !registered {
+                start = start.unregistered();
+            }
+            let mut web = start.start();
+            // Outside of the container's cgroup, so that it outlives the container.
+            let leader = web.leader().to_string();
+            let _holder = host
+                .command("nsenter")
+                .args(["-t", &leader, "-n", "sleep", "1000"])
+                .cgroup("holder")
+                .spawn("holder");
+            let links = || host.run("ip -o link show type veth");
+            let holds = || {
+                // nsenter becomes it once it is in the namespace.
+                let holders = host.processes_in("holder");
+                let program = |pid| std::fs::read_to_string(format!("/proc/{pid}/comm"));
+                let mut programs = holders.into_iter().map(program);
+                programs.any(|program| program.is_ok_and(|program| program == "sleep\n"))
+            };
+            assert!(wait_until(SOON, holds));
+            assert!(wait_until(SOON, || links().contains("ve-")));
+            web.supervisor().signal(libc::SIGKILL);
+            web.wait();
+            let _late = (!registered).then(|| host.start_netd());
+            let away = wait_until(SOON, || {
+                let links = links();
+                links.contains(": x") && !links.contains("ve-") && !links.contains("altname")
+            });
+            assert!(away, "registered: {registered}: {}", links());
+            let again = Start::new(&host, name, &tree)
+                .args(["-a", "/bin/true"])
+                .output();
+            assert!(again.success(), "{again}");
+        }
+        drop(netd);
+    }
 }
 
 #[test]

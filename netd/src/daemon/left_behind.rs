@@ -180,8 +180,8 @@ impl Daemon {
         for kind in [LinkKind::Veth, LinkKind::BridgePort] {
             let (short, full) = IfName::of_machine(kind, &name);
             let _ = fs::remove_file(registry::networkd::keep_off_file(short.as_str()));
-            // A short name may be another machine's as well.
-            if let Some(index) = links.get(full.as_deref().unwrap_or(short.as_str())) {
+            let names = full.iter().map(String::as_str).chain([short.as_str()]);
+            if let Some(index) = names.filter_map(|name| links.get(name)).next() {
                 self.retire_link(*index);
             }
         }
@@ -213,17 +213,20 @@ impl Daemon {
         });
     }
 
-    /// The links of our group that may be of machines, by their full names.
+    /// The links of our group that may be of machines, by their full names. One whose
+    /// name is short for another, which it was not given any more, counts by that: its
+    /// supervisor was killed in between.
     fn own_links_by_name(&self) -> HashMap<String, u32> {
-        let own =
-            |link: &&crate::rtnl::Link| link.group == LINK_GROUP && link.kind == LinkType::Veth;
-        let links = self.world.links().filter(own);
-        links
-            .flat_map(|link| {
-                let names = link.altnames.iter().chain([&link.name]);
-                names.map(|name| (name.clone(), link.index))
-            })
-            .collect()
+        let own = self
+            .world
+            .links()
+            .filter(|link| link.group == LINK_GROUP && link.kind == LinkType::Veth);
+        own.map(|link| {
+            let is_ours = |name: &&String| name.starts_with("ve-") || name.starts_with("vb-");
+            let full = link.altnames.iter().find(is_ours).unwrap_or(&link.name);
+            (full.clone(), link.index)
+        })
+        .collect()
     }
 }
 
