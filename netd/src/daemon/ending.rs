@@ -1,5 +1,6 @@
 //! Machines as they end, and what is cleared away behind them.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -61,7 +62,8 @@ impl Daemon {
         let ended = self.machines.get(&name).is_some_and(|entry| entry.ended);
         tracing::warn!(machine = %name, "its supervisor has crashed: the machine is ended");
         self.abandon(name).await;
-        self.name_left(name).await;
+        // Its link was told by its registration.
+        self.clear_left_behind(name, &HashMap::new());
         if ended {
             self.forget(name);
         }

@@ -33,6 +33,8 @@ const LET_GO: Duration = Duration::from_millis(10);
 /// How often it is looked at while it is locked. Whoever locked it may only have tried
 /// to, and have been told that it is taken.
 const LOOKS: u32 = 5;
+/// How many names are cleared away before anything else gets its turn.
+const AT_ONCE: usize = 16;
 /// How long after the directory of names went it is made and watched again.
 const WATCH_AGAIN: Duration = Duration::from_secs(1);
 
@@ -91,15 +93,16 @@ async fn tell_of_names(inotify: &AsyncFd<OwnedFd>, directory: &Path, daemon: &mp
                 break;
             }
             tokio::time::sleep(LET_GO).await;
-            let mut held = BTreeSet::new();
+            let (mut held, mut left) = (BTreeSet::new(), Vec::new());
             for name in names {
                 match state_in(directory, &name) {
                     Ok(NameState::Held) => drop(held.insert(name)),
-                    Ok(NameState::Free) => {}
-                    Ok(NameState::Left) | Err(_) => {
-                        let _ = daemon.send(Input::NameLeft(name)).await;
-                    }
+                    Ok(NameState::Left) => left.push(name),
+                    Ok(NameState::Free) | Err(_) => {}
                 }
+            }
+            if !left.is_empty() {
+                let _ = daemon.send(Input::NamesLeft(left)).await;
             }
             names = held;
         }
@@ -126,9 +129,10 @@ fn read_names(inotify: &OwnedFd) -> rustix::io::Result<(BTreeSet<MachineName>, b
 }
 
 impl Daemon {
-    /// Clears away what was left behind while no netd was there. Those that are recorded
-    /// are looked after by their records.
-    pub(super) async fn clear_all_left_behind(&mut self) {
+    /// Finds what was left behind while no netd was there; it is cleared away when
+    /// everything else is served. Those that are recorded are looked after by their
+    /// records.
+    pub(super) fn find_left_behind(&self) {
         clear_drafts(&self.places.state);
         let subnets = self.places.state.join("subnets");
         // Only the worker writes there.
@@ -143,27 +147,29 @@ impl Daemon {
             .filter(|name| !self.machines.contains_key(name))
             .filter(|name| matches!(state_in(&directory, name), Ok(NameState::Left)))
             .collect();
-        if left.is_empty() {
-            return;
-        }
+        let daemon = self.sender.clone();
+        tokio::task::spawn_local(async move {
+            for names in left.chunks(AT_ONCE) {
+                let _ = daemon.send(Input::NamesLeft(names.to_vec())).await;
+            }
+        });
+    }
+
+    /// The supervisors that had these names were killed.
+    pub(super) fn names_left(&mut self, names: Vec<MachineName>) {
         let links = self.own_links_by_name();
-        for name in left {
-            self.clear_left_behind(name, &links).await;
+        for name in names {
+            let supervised = |entry: &super::Entry| !entry.unsupervised;
+            // Of one that is registered its process tells, too.
+            if !self.machines.get(&name).is_some_and(supervised) {
+                self.clear_left_behind(name, &links);
+            }
         }
     }
 
-    /// A name's supervisor was killed.
-    pub(super) async fn name_left(&mut self, name: MachineName) {
-        let supervised = |entry: &super::Entry| !entry.unsupervised;
-        if self.machines.get(&name).is_some_and(supervised) {
-            // That is told by its process, too.
-            return;
-        }
-        let links = self.own_links_by_name();
-        self.clear_left_behind(name, &links).await;
-    }
-
-    async fn clear_left_behind(&mut self, name: MachineName, links: &HashMap<String, u32>) {
+    /// Clears away what bears a name, if the name was left; of the links only those that
+    /// are given.
+    pub(super) fn clear_left_behind(&mut self, name: MachineName, links: &HashMap<String, u32>) {
         let scope = Path::new(MACHINE_SLICE).join(machine_scope(name.as_str()));
         // Looked at before the name is: what is there by then, and not of one that
         // holds the name, is nobody's.
@@ -176,7 +182,7 @@ impl Daemon {
         if !matches!(state_in(&directory, &name), Ok(NameState::Left)) {
             return;
         }
-        tracing::warn!(machine = %name, "its supervisor was killed: what it left is cleared away");
+        tracing::info!(machine = %name, "what its killed supervisor left is cleared away");
         for kind in [LinkKind::Veth, LinkKind::BridgePort] {
             let (short, full) = IfName::of_machine(kind, &name);
             let _ = fs::remove_file(registry::networkd::keep_off_file(short.as_str()));

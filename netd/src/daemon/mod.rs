@@ -75,8 +75,8 @@ pub enum Input {
     SupervisorEnded(MachineName, LeaderId),
     /// A container on a bridge has these addresses.
     Addresses(MachineName, LeaderId, Vec<LinkAddress>),
-    /// The supervisor of this name has ended without giving the name back.
-    NameLeft(MachineName),
+    /// The supervisors of these names have ended without giving them back.
+    NamesLeft(Vec<MachineName>),
     /// A machine's record could not be written, some time ago.
     PublishAgain(MachineName),
     /// The host's name servers may have changed.
@@ -240,7 +240,7 @@ impl Daemon {
         left_behind::watch(&daemon.places.runtime, daemon.sender.clone());
         daemon.resynchronize().await?;
         daemon.adopt_records()?;
-        daemon.clear_all_left_behind().await;
+        daemon.find_left_behind();
         daemon.reserve_present();
         daemon.reconcile().await;
         dns_watch::start(daemon.sender.clone());
@@ -399,7 +399,7 @@ impl Daemon {
             Input::Addresses(name, leader, addresses) => {
                 self.take_addresses(name, &leader, &addresses);
             }
-            Input::NameLeft(name) => self.name_left(name).await,
+            Input::NamesLeft(names) => self.names_left(names),
             Input::PublishAgain(name) => self.publish_again(&name),
             Input::DnsChanged => self.reread_dns(),
             Input::Query(query) => self.answer(query),
