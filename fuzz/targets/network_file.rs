@@ -18,8 +18,16 @@ fuzz_target!(|bytes: &[u8]| {
             values_are_read(value);
         }
     }
-    its_profile_can_be_had(bytes);
-    its_pools_can_be_had(bytes);
+    // The one looks for sections that the other passes over.
+    let names_pools = content.items.iter().any(|item| match item {
+        Item::Section { name, .. } => name == "Subnets",
+        Item::Assignment { .. } => false,
+    });
+    if names_pools {
+        its_pools_can_be_had(bytes);
+    } else {
+        its_profile_can_be_had(bytes);
+    }
 });
 
 fn values_are_read(text: &str) {
@@ -62,7 +70,7 @@ fn its_pools_can_be_had(bytes: &[u8]) {
     let pools: Pools = netd::profiles::pools_of(Path::new("netd.conf"), bytes, &mut messages);
     are_of(bytes, &messages);
     let name = "web".parse().expect("a name");
-    for subnet in pools.candidates_v4(&name, 28).take(200) {
+    for subnet in pools.candidates_v4(&name, 28).take(4) {
         assert!(pools.v4.iter().any(|pool| pool.contains(subnet.network())));
         assert_eq!(subnet.ip(), subnet.network());
     }
