@@ -21,11 +21,13 @@ const TICK: Duration = Duration::from_millis(5);
 /// How many containers are registered during an attack that is tried so often.
 pub const REGISTRATIONS: usize = ROUNDS * TIMES;
 
-const THINGS: [(&str, fn(&Stage<'_>)); 5] = [
+type Thing = (&'static str, fn(&Stage<'_>));
+
+const THINGS: [Thing; 5] = [
     ("lease", lease),
     ("look-up", look_up),
     ("ping by name", ping),
-    ("first packet by IPv6", first_packet_by_ipv6),
+    ("first packets", first_packets),
     ("registration", register),
 ];
 
@@ -88,10 +90,12 @@ fn ping(stage: &Stage<'_>) {
 }
 
 /// As after a silence: the host has to find the container's link address anew.
-fn first_packet_by_ipv6(stage: &Stage<'_>) {
-    let ip = super::stage::address(&stage.web, true);
-    let script = format!("ip -6 neigh flush dev ve-web; ping -6 -c1 -W5 {ip}");
-    stage.host.run(&script);
+fn first_packets(stage: &Stage<'_>) {
+    for v6 in [false, true] {
+        let ip = super::stage::address(&stage.web, v6);
+        let script = format!("ip neigh flush to {ip} dev ve-web; ping -c1 -W5 {ip}");
+        stage.host.run(&script);
+    }
 }
 
 /// Tries the usual things without and under an attack. None may take more than twice
