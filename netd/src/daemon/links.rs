@@ -206,9 +206,10 @@ impl Daemon {
                  the host; the machine gets no IPv4 address"
             );
         }
-        if let Some(fixed) = fixed.filter(|fixed| subnets.v4 != Some(*fixed)) {
-            self.tell_not_as_configured(machine, &profile, fixed.into(), &subnets);
-        } else if let Some(before) = before.filter(|before| *before != subnets) {
+        let is_new = before != Some(subnets);
+        if let Some(missed) = profile.missed(&subnets).filter(|_| is_new) {
+            self.tell_not_as_configured(machine, &profile, missed, &subnets);
+        } else if let Some(before) = before.filter(|_| is_new) {
             let why = match kept == Some(before) {
                 true => "is in use by the host now",
                 false => "is not what is configured now",

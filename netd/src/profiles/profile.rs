@@ -102,6 +102,17 @@ impl Profile {
         }
     }
 
+    /// The subnet that is asked for by name and is not among those that a machine got.
+    #[must_use]
+    pub fn missed(&self, got: &Subnets) -> Option<IpNetwork> {
+        let v4 = match self.v4 {
+            Subnet4::Any(_) => None,
+            Subnet4::Fixed(fixed) => Some(fixed).filter(|fixed| got.v4 != Some(*fixed)),
+        };
+        let v6 = self.v6.filter(|fixed| got.v6 != Some(*fixed));
+        v4.map(IpNetwork::V4).or(v6.map(IpNetwork::V6))
+    }
+
     /// The IPv4 subnet that is asked for by name, and the length of the prefix of any
     /// other that may do.
     #[must_use]

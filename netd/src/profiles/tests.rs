@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::dhcp::server::ServerConfig;
+use crate::subnets::Subnets;
 
 /// The directories of a host.
 struct Etc(tempfile::TempDir);
@@ -437,6 +438,31 @@ fn a_server_hands_out_what_the_profile_says() {
         wrong.contains("10.50.0.1/24 has no 300 addresses"),
         "{wrong}"
     );
+}
+
+#[test]
+fn what_a_machine_keeps_fits_or_is_given_up() {
+    let subnets = |v4: &str, v6: &str| Subnets {
+        v4: v4.parse().ok(),
+        v6: v6.parse().ok(),
+    };
+    let kept = subnets("192.168.7.16/28", "fd12::/64");
+    let mut profile = Profile::default();
+    assert_eq!(profile.fitting(kept), kept);
+    assert_eq!(profile.missed(&kept), None);
+    profile.v4 = Subnet4::Any(24);
+    assert_eq!(profile.fitting(kept), subnets("", "fd12::/64"));
+    assert_eq!(profile.missed(&kept), None);
+    profile.v4 = fixed("10.50.0.0/24");
+    assert_eq!(profile.missed(&kept), "10.50.0.0/24".parse().ok());
+    let right = subnets("10.50.0.0/24", "fd12::/64");
+    assert_eq!(
+        (profile.fitting(right), profile.missed(&right)),
+        (right, None)
+    );
+    profile.v6 = "fd50::/64".parse().ok();
+    assert_eq!(profile.fitting(right), subnets("10.50.0.0/24", ""));
+    assert_eq!(profile.missed(&right), "fd50::/64".parse().ok());
 }
 
 #[test]
