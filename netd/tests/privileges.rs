@@ -1,7 +1,8 @@
 //! What a process can no longer do once it has given up what netd does not need.
 //!
 //! Each attempt is made by a process of its own that has no thread but the test's.
-#![allow(unsafe_code)]
+// A broken preparation is a failed test.
+#![allow(unsafe_code, clippy::unwrap_used)]
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
