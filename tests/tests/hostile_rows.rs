@@ -66,7 +66,7 @@ fn no_other_table_opens_a_way_for_forged_sources() {
     on_stage(|stage| {
         for priority in [-500, -300, -299, 0] {
             stage.host.run(&format!(
-                "nft 'add table inet acl; flush table inet acl
+                "nft 'add table inet acl; delete table inet acl; add table inet acl
                      add chain inet acl pre {{ type filter hook prerouting priority {priority}; policy accept; }}
                      add rule inet acl pre iifname \"ve-*\" accept'"
             ));

@@ -7,7 +7,8 @@ use netlink_packet_netfilter::nftables::{
     TableMessage,
 };
 
-use super::rules::{ByteOrder, Chain, Elements, Kind, Rule, Set};
+use super::rules::{Chain, Rule};
+use super::sets::{ByteOrder, Elements, Kind, Set};
 use super::table::TABLE_NAME;
 
 const NF_ACCEPT: u32 = 1;

@@ -20,6 +20,7 @@ mod messages;
 mod monitor;
 mod readback;
 pub mod rules;
+mod sets;
 mod socket;
 mod table;
 

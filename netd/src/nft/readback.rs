@@ -13,7 +13,8 @@ use netlink_packet_netfilter::nftables::{
 
 use super::error::NftError;
 use super::messages;
-use super::rules::{Chain, Layout, Set};
+use super::rules::{Chain, Layout};
+use super::sets::Set;
 use super::socket::{Dump, NftSocket};
 
 const READING: &str = "reading the firewall table back";
