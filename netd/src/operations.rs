@@ -65,9 +65,8 @@ impl Operations {
     /// What was done since `before`.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
-        let difference = |now: &Cell<usize>, then: &Cell<usize>| {
-            Cell::new(now.get().wrapping_sub(then.get()))
-        };
+        let difference =
+            |now: &Cell<usize>, then: &Cell<usize>| Cell::new(now.get().wrapping_sub(then.get()));
         Self {
             link_changes: difference(&self.link_changes, &before.link_changes),
             dumps: difference(&self.dumps, &before.dumps),

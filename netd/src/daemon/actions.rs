@@ -7,7 +7,7 @@ use super::Daemon;
 use crate::log;
 use crate::plan::Action;
 use crate::rtnl::{Link, Request, RtnlError};
-use crate::sysctl::{self, SysctlError};
+use crate::sysctl::{self, Protocol, SysctlError};
 
 /// How often what may pass is tried before it is done without.
 const ATTEMPTS: u32 = 3;
@@ -32,7 +32,10 @@ pub(super) struct Performed {
 impl ActionError {
     /// Whether what it is about is gone, of which an event tells.
     fn is_gone(&self) -> bool {
-        matches!(self, Self::Link(error) if error.is_gone())
+        match self {
+            Self::Link(error) => error.is_gone(),
+            Self::Guard(error) => matches!(error, SysctlError::Missing { .. }),
+        }
     }
 
     /// Whether the same would come of it the next time: the host is without IPv6, its
@@ -91,13 +94,26 @@ impl Daemon {
     }
 
     /// Sets a link's parameters; of one that had them they are set right.
-    fn guard(&self, link: &Link, machine: &MachineName) -> Result<(), SysctlError> {
-        if !self.links.get(&link.index).is_some_and(|own| own.confirmed) {
-            return sysctl::guard_link(&link.name, link.held);
+    fn guard(&mut self, link: &Link, machine: &MachineName) -> Result<(), SysctlError> {
+        if self.links.get(&link.index).is_some_and(|own| own.confirmed) {
+            let corrected = sysctl::correct_link(&link.name)?;
+            Self::tell_corrected(machine, link, &corrected);
+            return Ok(());
         }
-        let corrected = sysctl::correct_link(&link.name)?;
-        Self::tell_corrected(machine, link, &corrected);
-        Ok(())
+        sysctl::guard(&link.name, Protocol::V6, link.held)?;
+        if link.held.all_ipv4() || self.guard_ipv4(link.index) {
+            return Ok(());
+        }
+        sysctl::guard(&link.name, Protocol::V4, link.held)
+    }
+
+    /// Sets a link's IPv4 parameters by rtnetlink. Whether that worked.
+    fn guard_ipv4(&mut self, index: u32) -> bool {
+        let values = sysctl::ipv4_guard().map(|(name, value)| Some((name, value.parse().ok()?)));
+        let values: Option<Vec<(&'static str, u32)>> = values.collect();
+        let Some(values) = values else { return false };
+        let request = Request::SetIpv4Parameters(values);
+        self.requests.carry_out(index, &[request]).is_empty()
     }
 
     fn failed(

@@ -36,14 +36,14 @@ impl Daemon {
         let Some(peer) = self.world.link(port).and_then(|link| link.peer) else {
             return;
         };
-        let mut machines = self.machines.iter_mut();
-        let waiting = machines.find_map(|(name, entry)| match entry.machine.attachment {
-            Attachment::Bridge { port: own, .. } if own == port => {
-                entry.netlink.take().map(|netlink| (*name, entry, netlink))
-            }
-            _ => None,
-        });
-        let Some((name, entry, netlink)) = waiting else {
+        let Some((name, _)) = self.attached_by(port) else {
+            return;
+        };
+        let Some(entry) = self.machines.get_mut(&name) else {
+            return;
+        };
+        let is_bridged = matches!(entry.machine.attachment, Attachment::Bridge { .. });
+        let Some(netlink) = entry.netlink.take_if(|_| is_bridged) else {
             return;
         };
         let leader = entry.machine.leader.clone();

@@ -153,7 +153,7 @@ impl Daemon {
     pub(super) fn forget(&mut self, name: MachineName) {
         self.withdraw(&name);
         self.to_publish.extend(self.claims.release(&name));
-        let Some(entry) = self.machines.remove(&name) else {
+        let Some(entry) = self.remove(&name) else {
             return;
         };
         if entry.machine.ephemeral {

@@ -147,10 +147,8 @@ impl Daemon {
     fn machine_of_link(&self, link: &Link) -> Option<MachineName> {
         let known = self.links.get(&link.index).and_then(|own| own.machine);
         let attached = || {
-            let here = Attachment::Veth(link.index);
-            let mut machines = self.machines.iter();
-            let found = machines.find(|(_, entry)| entry.machine.attachment == here);
-            found.map(|(name, _)| *name)
+            let (name, entry) = self.attached_by(link.index)?;
+            (entry.machine.attachment == Attachment::Veth(link.index)).then_some(name)
         };
         known.or_else(attached).or_else(|| plan::machine_of(link))
     }
@@ -270,6 +268,15 @@ impl Daemon {
         let Some(machine) = self.store.overlapping(prefix) else {
             return;
         };
+        // What comes with the machine's own link, as most does, is looked at with that.
+        if self
+            .links
+            .get(&link)
+            .is_some_and(|own| own.machine == Some(machine))
+        {
+            return;
+        }
+        crate::operations::count(|done| &done.scanned, self.links.len());
         let mut links = self.links.iter();
         let Some((&index, own)) = links.find(|(_, own)| own.machine == Some(machine)) else {
             return;
@@ -286,6 +293,12 @@ impl Daemon {
         if told || self.clash_with(&subnets).is_none() {
             return;
         }
+        eprintln!(
+            "DEBUG {:?}",
+            subnets
+                .prefixes()
+                .find_map(|p| self.world.clash(p, LINK_GROUP))
+        );
         let by = self
             .world
             .link(link)

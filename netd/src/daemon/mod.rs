@@ -35,10 +35,10 @@ use tokio::time::Instant;
 
 use crate::machines::{Claims, RegistryDir};
 use crate::nft;
-use crate::rtnl::{Author, Event, LinkAddress, Monitor, Requests};
 use crate::profiles::Profiles;
+use crate::rtnl::{Author, Event, LinkAddress, Monitor, Requests};
 use crate::subnets::SubnetStore;
-use crate::supervisors::{self, SupervisorEvent};
+use crate::supervisors::{self, ConnectionId, SupervisorEvent};
 use crate::sysctl::UndoRecord;
 use crate::upstream_dns::UpstreamDns;
 use crate::worker::Worker;
@@ -135,6 +135,10 @@ pub struct Daemon {
     dns: UpstreamDns,
     sysctl_undo: UndoRecord,
     machines: BTreeMap<MachineName, Entry>,
+    /// Which machine was registered last over a connection that is open.
+    connections: HashMap<ConnectionId, MachineName>,
+    /// Which machine was attached last by the link with this index.
+    attached: HashMap<u32, MachineName>,
     claims: Claims,
     /// The machines on bridges whose addresses may be others than those recorded.
     to_publish: BTreeSet<MachineName>,
@@ -219,6 +223,8 @@ impl Daemon {
             world: World::default(),
             profiles: profile::load(),
             machines: BTreeMap::new(),
+            connections: HashMap::new(),
+            attached: HashMap::new(),
             claims: Claims::default(),
             to_publish: BTreeSet::new(),
             links: HashMap::new(),

@@ -118,7 +118,7 @@ impl Daemon {
             Attachment::Veth(_) => self.claims.assign(name, addresses),
             _ => self.claims.claim(name, addresses),
         });
-        self.machines.insert(name, entry);
+        self.insert(entry);
         // One that has ended says so at once, by the same way as one that ends later.
         self.watch_process(name, leader, None, Input::LeaderEnded);
         self.watch_process(name, supervisor, None, Input::SupervisorEnded);
@@ -161,7 +161,9 @@ impl Daemon {
                 }
             }
             SupervisorEvent::Closed(connection) => {
-                if let Some(name) = self.machine_of(connection)
+                let name = self.machine_of(connection);
+                self.connections.remove(&connection);
+                if let Some(name) = name
                     && let Some(entry) = self.machines.get_mut(&name)
                 {
                     // Whether it crashed or comes again, its process tells.
@@ -175,10 +177,35 @@ impl Daemon {
     }
 
     fn machine_of(&self, connection: ConnectionId) -> Option<MachineName> {
-        let mut machines = self.machines.iter();
-        machines
-            .find(|(_, entry)| entry.connection == Some(connection))
-            .map(|(name, _)| *name)
+        let name = self.connections.get(&connection)?;
+        let entry = self.machines.get(name)?;
+        (entry.connection == Some(connection)).then_some(*name)
+    }
+
+    /// The machine that is attached by the link with this index.
+    pub(super) fn attached_by(&self, link: u32) -> Option<(MachineName, &Entry)> {
+        let name = self.attached.get(&link)?;
+        let entry = self.machines.get(name)?;
+        (entry.machine.attachment.link() == Some(link)).then_some((*name, entry))
+    }
+
+    fn insert(&mut self, entry: Entry) {
+        let name = entry.machine.name;
+        if let Some(link) = entry.machine.attachment.link() {
+            self.attached.insert(link, name);
+        }
+        self.machines.insert(name, entry);
+    }
+
+    /// Takes a machine out of the table.
+    pub(super) fn remove(&mut self, name: &MachineName) -> Option<Entry> {
+        let entry = self.machines.remove(name)?;
+        if let Some(link) = entry.machine.attachment.link()
+            && self.attached.get(&link) == Some(name)
+        {
+            self.attached.remove(&link);
+        }
+        Some(entry)
     }
 
     async fn register(&mut self, registering: Registering) {
@@ -226,9 +253,8 @@ impl Daemon {
         };
         let link = self.world.link(attachment.link()?)?;
         let (own, _) = IfName::of_machine(kind, name);
-        let others = self.machines.iter().any(|(other, entry)| {
-            other != name && entry.runs() && entry.machine.attachment.link() == Some(link.index)
-        });
+        let attached = self.attached_by(link.index);
+        let others = attached.is_some_and(|(other, entry)| other != *name && entry.runs());
         if link.group != LINK_GROUP || link.name != own.as_str() || others {
             return Some(format!("link {} is not that of machine {name}", link.name));
         }
@@ -258,7 +284,8 @@ impl Daemon {
         entry.connection = Some(connection);
         entry.to_supervisor = Some(answer);
         entry.unanswered = true;
-        self.machines.insert(name, entry);
+        self.connections.insert(connection, name);
+        self.insert(entry);
         self.watch_process(
             name,
             leader,
@@ -278,6 +305,7 @@ impl Daemon {
         };
         entry.connection = Some(registering.connection);
         entry.to_supervisor = Some(registering.answer);
+        self.connections.insert(registering.connection, name);
         entry.unanswered = true;
         entry.machine.root = Some(registering.registration.root);
         let attachment = entry.machine.attachment;

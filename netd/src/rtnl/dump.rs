@@ -48,12 +48,14 @@ impl Dumps {
         request
             .attributes
             .push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-        self.list("links", RouteNetlinkMessage::GetLink(request), |message| {
-            match message {
+        self.list(
+            "links",
+            RouteNetlinkMessage::GetLink(request),
+            |message| match message {
                 RouteNetlinkMessage::NewLink(link) => Link::from_message(&link),
                 _ => None,
-            }
-        })
+            },
+        )
         .await
     }
 

@@ -8,13 +8,16 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use ipnetwork::IpNetwork;
 use netlink_packet_core::{
-    NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+    DefaultNla, NLA_F_NESTED, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage,
+    NetlinkPayload,
 };
 use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressProtocol,
     AddressScope,
 };
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, Prop};
+use rtnetlink::packet_route::link::{
+    AfSpecInet, AfSpecUnspec, LinkAttribute, LinkFlags, LinkMessage, Prop,
+};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rustix::net::SendFlags;
 use rustix::net::netlink::SocketAddrNetlink;
@@ -47,6 +50,8 @@ pub enum Request {
     AddAddress(IpNetwork),
     /// Remove an address.
     RemoveAddress(IpNetwork),
+    /// Set IPv4 parameters (`/proc/sys/net/ipv4/conf/LINK`), by their names.
+    SetIpv4Parameters(Vec<(&'static str, u32)>),
 }
 
 impl Requests {
@@ -82,7 +87,8 @@ impl Requests {
         match self.send(&bytes) {
             Err(error) => {
                 let raw = error.raw_os_error();
-                let again = || raw.map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
+                let again =
+                    || raw.map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
                 let all = 0..requests.len();
                 all.filter_map(|place| failed(place, again())).collect()
             }
@@ -124,19 +130,31 @@ impl Requests {
 impl Request {
     fn message(&self, index: u32) -> NetlinkMessage<RouteNetlinkMessage> {
         let (inner, flags) = match self {
-            Self::SetUp => (set_link(index, |link| {
-                link.header.flags = LinkFlags::Up;
-                link.header.change_mask = LinkFlags::Up;
-            }), 0),
-            Self::SetDown => (set_link(index, |link| {
-                link.header.change_mask = LinkFlags::Up;
-            }), 0),
-            Self::SetMtu(mtu) => (set_link(index, |link| {
-                link.attributes.push(LinkAttribute::Mtu(*mtu));
-            }), 0),
-            Self::Rename(name) => (set_link(index, |link| {
-                link.attributes.push(LinkAttribute::IfName(name.clone()));
-            }), 0),
+            Self::SetUp => (
+                set_link(index, |link| {
+                    link.header.flags = LinkFlags::Up;
+                    link.header.change_mask = LinkFlags::Up;
+                }),
+                0,
+            ),
+            Self::SetDown => (
+                set_link(index, |link| {
+                    link.header.change_mask = LinkFlags::Up;
+                }),
+                0,
+            ),
+            Self::SetMtu(mtu) => (
+                set_link(index, |link| {
+                    link.attributes.push(LinkAttribute::Mtu(*mtu));
+                }),
+                0,
+            ),
+            Self::Rename(name) => (
+                set_link(index, |link| {
+                    link.attributes.push(LinkAttribute::IfName(name.clone()));
+                }),
+                0,
+            ),
             Self::RemoveAltnames(names) => {
                 let props = names.iter().cloned().map(Prop::AltIfName).collect();
                 let mut link = LinkMessage::default();
@@ -144,6 +162,14 @@ impl Request {
                 link.attributes.push(LinkAttribute::PropList(props));
                 (RouteNetlinkMessage::DelLinkProp(link), 0)
             }
+            Self::SetIpv4Parameters(parameters) => (
+                set_link(index, |link| {
+                    let conf = AfSpecInet::Other(ipv4_conf(parameters));
+                    let families = vec![AfSpecUnspec::Inet(vec![conf])];
+                    link.attributes.push(LinkAttribute::AfSpecUnspec(families));
+                }),
+                0,
+            ),
             Self::AddAddress(address) => (
                 RouteNetlinkMessage::NewAddress(marked(address_message(index, *address))),
                 NLM_F_CREATE | NLM_F_REPLACE,
@@ -159,12 +185,19 @@ impl Request {
     }
 
     fn failed(&self, index: u32, source: io::Error) -> RtnlError {
-        let link = |what| move |source| RtnlError::Link { what, index, source };
+        let link = |what| {
+            move |source| RtnlError::Link {
+                what,
+                index,
+                source,
+            }
+        };
         match self {
             Self::SetUp => link("set up")(source),
             Self::SetDown => link("set down")(source),
             Self::SetMtu(_) => link("set the MTU of")(source),
             Self::Rename(_) => link("rename")(source),
+            Self::SetIpv4Parameters(_) => link("set IPv4 parameters of")(source),
             Self::RemoveAltnames(_) => link("take the altnames of")(source),
             Self::AddAddress(address) | Self::RemoveAddress(address) => RtnlError::Address {
                 what: match self {
@@ -184,6 +217,36 @@ fn set_link(index: u32, change: impl FnOnce(&mut LinkMessage)) -> RouteNetlinkMe
     link.header.index = index;
     change(&mut link);
     RouteNetlinkMessage::SetLink(link)
+}
+
+/// The parameters as nested attributes, named by their numbers (IPV4_DEVCONF_* of
+/// linux/ip.h).
+fn ipv4_conf(parameters: &[(&'static str, u32)]) -> DefaultNla {
+    const IFLA_INET_CONF: u16 = 1;
+    let mut value = Vec::with_capacity(parameters.len() * 8);
+    for (name, parameter) in parameters {
+        if let Some(number) = ipv4_parameter_number(name) {
+            value.extend(8_u16.to_ne_bytes());
+            value.extend(number.to_ne_bytes());
+            value.extend(parameter.to_ne_bytes());
+        }
+    }
+    DefaultNla::new(IFLA_INET_CONF | NLA_F_NESTED, value)
+}
+
+fn ipv4_parameter_number(name: &str) -> Option<u16> {
+    Some(match name {
+        "forwarding" => 1,
+        "proxy_arp" => 3,
+        "accept_redirects" => 4,
+        "send_redirects" => 6,
+        "rp_filter" => 8,
+        "accept_source_route" => 9,
+        "arp_accept" => 21,
+        "accept_local" => 23,
+        "route_localnet" => 26,
+        _ => return None,
+    })
 }
 
 fn address_message(index: u32, address: IpNetwork) -> AddressMessage {

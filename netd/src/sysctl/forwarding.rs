@@ -18,7 +18,7 @@ use super::{Protocol, Sysctl, SysctlError, UndoRecord, links};
 /// is off, and on each link of `uplinks`; IPv6 on each of `uplinks` where the kernel can
 /// (6.17), else through the global switch, after seeing to it that the host keeps the
 /// routes that it has from router advertisements. Our own links get theirs from
-/// [`super::guard_link`].
+/// [`super::guard`].
 ///
 /// What is changed is in `undo` first. The number of parameters that were written; a second
 /// call writes none.

@@ -69,6 +69,12 @@ impl Held {
         Self(held)
     }
 
+    /// Whether there is nothing to set for IPv4.
+    #[must_use]
+    pub fn all_ipv4(self) -> bool {
+        (0..IPV4.len()).all(|at| self.has(at))
+    }
+
     /// Whether there is nothing to set.
     #[must_use]
     pub fn all(self) -> bool {
@@ -80,16 +86,25 @@ impl Held {
     }
 }
 
-/// Sets the parameters of a link of ours, before it goes up: nothing that the other end
-/// sends changes the host's routes or addresses, 127/8 stays out of its reach, and its
-/// packets are forwarded. Those that it has are passed over.
+/// The IPv4 parameters of a link of ours, and their values. With them and
+/// those of IPv6, nothing that the other end sends changes the host's routes or
+/// addresses, 127/8 stays out of its reach, and its packets are forwarded.
+pub fn ipv4_guard() -> impl Iterator<Item = (&'static str, &'static str)> {
+    IPV4.iter().copied()
+}
+
+/// Sets the parameters of a protocol, before a link goes up. Those that it has are passed
+/// over.
+///
+/// For IPv4 rtnetlink is the better way: some of these files have their writers go round
+/// in circles while somebody else changes links.
 ///
 /// # Errors
 /// [`SysctlError::Missing`] if the link is gone; [`SysctlError::LinkName`],
 /// [`SysctlError::Write`].
-pub fn guard_link(link: &str, held: Held) -> Result<(), SysctlError> {
-    for (at, (protocol, key, value)) in parameters().enumerate() {
-        if held.has(at) {
+pub fn guard(link: &str, protocol: Protocol, held: Held) -> Result<(), SysctlError> {
+    for (at, (of, key, value)) in parameters().enumerate() {
+        if of != protocol || held.has(at) {
             continue;
         }
         match Sysctl::of_link(protocol, link, key)?.write(value) {
@@ -101,11 +116,11 @@ pub fn guard_link(link: &str, held: Held) -> Result<(), SysctlError> {
     Ok(())
 }
 
-/// Sets those of a link's parameters that are not as [`guard_link`] left them, and gives
+/// Sets those of a link's parameters that are not as [`guard`] left them, and gives
 /// them.
 ///
 /// # Errors
-/// As [`guard_link`], and [`SysctlError::Read`].
+/// As [`guard`], and [`SysctlError::Read`].
 pub fn correct_link(link: &str) -> Result<Vec<Corrected>, SysctlError> {
     let mut corrected = Vec::new();
     for (protocol, key, value) in parameters() {

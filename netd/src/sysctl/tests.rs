@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::{Change, Protocol, Sysctl, SysctlError, UndoRecord};
-use super::{Held, act_as_router, correct_link, enable_forwarding, forwarding, guard_link};
+use super::{Held, act_as_router, correct_link, enable_forwarding, forwarding, guard};
 
 /// Runs a test on a thread in a new network namespace, with a directory of its own.
 fn in_new_netns(test: impl FnOnce(PathBuf) + Send + 'static) {
@@ -127,7 +127,7 @@ fn errors_name_the_parameter_and_the_value() {
             "{bad}"
         );
         assert!(matches!(
-            guard_link("ve-gone", Held::default()),
+            guard_link("ve-gone"),
             Err(SysctlError::Missing { .. })
         ));
     });
@@ -140,7 +140,7 @@ fn a_guarded_link_is_safe_before_it_goes_up_and_the_rest_is_untouched() {
         set("ipv4/conf/ve-web/route_localnet", "1");
         let of_link = |(path, _): &(PathBuf, String)| path.iter().any(|part| part == "ve-web");
         let before = snapshot();
-        guard_link("ve-web", Held::default()).unwrap();
+        guard_link("ve-web").unwrap();
         for (parameter, value) in [
             ("ipv4/conf/ve-web/accept_redirects", "0"),
             ("ipv4/conf/ve-web/send_redirects", "0"),
@@ -347,7 +347,7 @@ fn the_host_keeps_the_default_route_that_it_learnt() {
     in_new_netns(|directory| {
         host_with_a_learnt_route();
         let undo = UndoRecord::at(directory.join("undo"));
-        guard_link("ve-web", Held::default()).unwrap();
+        guard_link("ve-web").unwrap();
         enable_forwarding(&["up0"], &undo).unwrap();
         assert!(learnt());
         assert_eq!(get("ipv6/conf/up0/accept_ra"), "1");
@@ -395,4 +395,9 @@ fn without_force_forwarding_the_global_switch_keeps_the_learnt_route() {
         assert!(learnt());
         assert!(Protocol::V6.present());
     });
+}
+
+fn guard_link(link: &str) -> Result<(), SysctlError> {
+    guard(link, Protocol::V4, Held::default())?;
+    guard(link, Protocol::V6, Held::default())
 }
