@@ -54,18 +54,23 @@ impl Crowd {
     }
 
     /// Makes links and leaders for as many machines as `until` in all, and registers
-    /// the new ones at once. Gives how long each answer took.
-    pub fn grow(&mut self, host: &Host, until: u32) -> Samples {
+    /// the new ones at once.
+    pub fn grow(&mut self, host: &Host, until: u32) {
         let numbers = self.started..until;
+        self.start_leaders(numbers.clone());
         links::make(host, numbers.clone(), LINK_GROUP);
-        self.register(numbers)
+        self.register(numbers);
     }
 
-    /// Starts the leaders of machines whose links are there, and registers them at
-    /// once. Gives how long each answer took.
-    pub fn register(&mut self, numbers: Range<u32>) -> Samples {
+    /// Starts the leaders of further machines.
+    pub fn start_leaders(&mut self, numbers: Range<u32>) {
         self.started = numbers.end;
-        self.ask("leaders", numbers.clone());
+        self.ask("leaders", numbers);
+    }
+
+    /// Registers machines whose leaders run and whose links are there, at once. Gives
+    /// how long each answer took.
+    pub fn register(&mut self, numbers: Range<u32>) -> Samples {
         Samples::new(durations(&self.ask("register", numbers)))
     }
 

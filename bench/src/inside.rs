@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use registry::cgroup2::{Group, Hierarchy};
+use registry::cgroup2::Hierarchy;
 use registry::protocol::{FromSupervisor, Network, Registration, ToSupervisor, decode, encode};
 use registry::seqpacket::{Received, receive, send};
 use registry::{Mac, SUPERVISOR_SOCKET};
@@ -28,7 +28,7 @@ use crate::links;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// `crowd`: does what its standard input says, a line each: `leaders FIRST END`,
-/// `register FIRST END`, `reconnect FIRST END`, `goodbye FIRST END`. Writes a line
+/// `register FIRST END`, `reconnect FIRST END`. Writes a line
 /// when that is done. `bare COUNT`: makes containers of nothing but what the kernel
 /// does, and writes the processor's time of each, in nanoseconds.
 pub fn main(words: &[String]) {
@@ -50,7 +50,6 @@ pub fn main(words: &[String]) {
             "leaders" => crowd.start_leaders(range),
             "register" => crowd.register(range, false),
             "reconnect" => crowd.register(range, true),
-            "goodbye" => crowd.goodbye(range),
             _ => panic!("{line:?} is no order"),
         };
         println!("{answer}");
@@ -175,23 +174,6 @@ impl Crowd {
             running,
         })
     }
-
-    fn goodbye(&mut self, range: Range<u32>) -> String {
-        for number in range {
-            let machine = &mut self.machines[number as usize];
-            clone::end(machine.leader);
-            if let Some(connection) = machine.connection.take() {
-                send(&connection, &encode(&FromSupervisor::Goodbye).unwrap(), &[]).unwrap();
-            }
-            // Where netd killed what was in it, the processes may be ending still.
-            if let Ok(group) =
-                Group::open(&self.hierarchy.directory_below(Path::new(&cgroup(number))))
-            {
-                group.kill().unwrap();
-            }
-        }
-        "done".into()
-    }
 }
 
 fn cgroup(number: u32) -> String {
@@ -260,7 +242,7 @@ fn bare(count: u32) {
                 [10, 250, (number >> 4) as u8, (number << 4) as u8 | 1],
                 28,
             );
-            batch.perform_on(&socket).map(|_| ())
+            batch.perform(&socket).map(|_| ())
         });
         println!("{}", took.unwrap().as_nanos());
     }

@@ -86,7 +86,7 @@ impl Plan {
 
     fn perform(self) -> Duration {
         let done = self.sockets.iter().zip(self.batches);
-        done.map(|(socket, batch)| batch.perform_on(socket).unwrap())
+        done.map(|(socket, batch)| batch.perform(socket).unwrap())
             .sum()
     }
 }

@@ -41,9 +41,9 @@ impl Samples {
         self.0[self.0.len() - 1]
     }
 
-    /// Each divided by a number.
-    pub fn per(&self, parts: u32) -> Self {
-        Self(self.0.iter().map(|one| *one / parts).collect())
+    /// How many are longer than that.
+    pub fn longer_than(&self, limit: Duration) -> usize {
+        self.0.iter().filter(|one| **one > limit).count()
     }
 
     /// Shortest, middle and longest.

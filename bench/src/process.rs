@@ -133,11 +133,6 @@ impl Process {
         }
     }
 
-    /// How many descriptors it has open.
-    pub fn descriptors(self) -> usize {
-        fs::read_dir(self.path().join("fd")).map_or(0, Iterator::count)
-    }
-
     /// How many packet sockets there are in its network namespace.
     pub fn packet_sockets(self) -> usize {
         let text = fs::read_to_string(self.path().join("net/packet")).unwrap_or_default();

@@ -10,7 +10,6 @@ use rustix::net::{
 };
 
 const RTM_NEWLINK: u16 = 16;
-const RTM_DELLINK: u16 = 17;
 const RTM_NEWADDR: u16 = 20;
 const NLMSG_ERROR: u16 = 2;
 const NLM_F_REQUEST: u16 = 1;
@@ -79,14 +78,6 @@ impl Batch {
         });
     }
 
-    /// Adds the removal of all links of a group.
-    pub fn remove_group(&mut self, group: u32) {
-        self.message(RTM_DELLINK, 0, |m| {
-            m.raw(&link_header(0, 0));
-            m.attribute(IFLA_GROUP, &group.to_ne_bytes());
-        });
-    }
-
     /// Adds that a link goes up.
     pub fn set_up(&mut self, index: u32) {
         self.message(RTM_NEWLINK, 0, |m| m.raw(&link_header(index, IFF_UP)));
@@ -103,20 +94,12 @@ impl Batch {
         });
     }
 
-    /// Has the kernel do all of it, in the calling thread's network namespace. Gives
-    /// how long that took.
+    /// Has the kernel do all of it, in the network namespace that the socket was made in.
+    /// Gives how long that took.
     ///
     /// # Errors
     /// The first one that the kernel answered.
-    pub fn perform(self) -> io::Result<Duration> {
-        self.perform_on(&socket(0)?)
-    }
-
-    /// As [`Batch::perform`], on a socket that is open already.
-    ///
-    /// # Errors
-    /// The first one that the kernel answered.
-    pub fn perform_on(mut self, socket: &OwnedFd) -> io::Result<Duration> {
+    pub fn perform(mut self, socket: &OwnedFd) -> io::Result<Duration> {
         self.ask_for_an_answer();
         let started = Instant::now();
         send(socket, &self.0, SendFlags::empty())?;

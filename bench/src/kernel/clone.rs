@@ -87,16 +87,6 @@ fn clone(flags: u64, cgroup: u64, child: impl FnOnce()) -> io::Result<i32> {
     }
 }
 
-/// Ends a child and takes leave of it.
-pub fn end(pid: i32) {
-    let mut status = 0;
-    // SAFETY: the pointer is valid for writing; the child is waited for by nobody else.
-    unsafe {
-        libc::kill(pid, libc::SIGKILL);
-        libc::waitpid(pid, &raw mut status, 0);
-    }
-}
-
 /// The processor's time that was used, in user space and in the kernel.
 fn times(whose: i32) -> io::Result<Duration> {
     // SAFETY: all-zero is a valid rusage, and the pointer is valid for writing.

@@ -18,7 +18,7 @@ const ASKED: u32 = 5;
 pub fn measure(extent: Extent) -> Vec<Section> {
     let mut section = Section::new(
         "Links at once, until they are configured",
-        &["links", "times", "netd: all configured", "netd: a link", "kernel alone: making them", "systemd-networkd: all configured", "networkd: a link", "to reach"],
+        &["links", "times", "netd: all configured", "netd: a link", "netd: its processor's time a link", "kernel alone: making them", "systemd-networkd: all configured", "networkd: a link", "to reach"],
     )
     .commands(&["one batch of RTM_NEWLINK: veths ve-m0, ve-m1, …, the other ends (up) in another network namespace; nothing registered"])
     .notes(&[
@@ -28,14 +28,14 @@ pub fn measure(extent: Extent) -> Vec<Section> {
          that has just started. What the kernel alone takes for the same batch, without any daemon, is in the time.",
     ]);
     let counts: &[(u32, u32)] = extent.pick(
-        &[(10, 2), (100, 2), (1000, 1)],
+        &[(10, 3), (100, 2), (1000, 1)],
         &[(10, 7), (100, 5), (300, 5), (1000, 3), (4000, 3)],
     );
     for &(count, times) in counts {
-        let runs =
-            |once: fn(u32) -> Duration| Samples::new((0..times).map(|_| once(count)).collect());
-        let ours = runs(by_netd);
-        let kernel = runs(by_nobody);
+        let ours: Vec<(Duration, Duration)> = (0..times).map(|_| by_netd(count)).collect();
+        let (ours, processor): (Vec<_>, Vec<_>) = ours.into_iter().unzip();
+        let (ours, processor) = (Samples::new(ours), Samples::new(processor));
+        let kernel = Samples::new((0..times).map(|_| by_nobody(count)).collect());
         // It takes minutes for more.
         let theirs_times = match count {
             10 => times,
@@ -51,6 +51,7 @@ pub fn measure(extent: Extent) -> Vec<Section> {
             &times,
             &ours.shown(),
             &shown(ours.median() / count),
+            &shown(processor.median() / count),
             &kernel.shown(),
             &or_nothing(theirs.as_ref().map(Samples::shown)),
             &or_nothing(theirs.map(|theirs| shown(theirs.median() / count))),
@@ -60,17 +61,21 @@ pub fn measure(extent: Extent) -> Vec<Section> {
     vec![section]
 }
 
-fn by_netd(count: u32) -> Duration {
+/// How long netd takes, and how much of the processor's time until it rests.
+fn by_netd(count: u32) -> (Duration, Duration) {
     let host = peers::ours();
     links::prepare(&host);
     let netd = host.start_netd();
     let process = Process(netd.pid());
     process.settle();
+    let before = process.processor();
     let made = links::make_and_wait(&host, 0..count, LINK_GROUP);
     let serves = wait_for_sockets(process, count);
     let configured = *made.configured.last().unwrap();
     links::ask_for_addresses(&host, 0..count, ASKED);
-    serves.max(configured) - made.started
+    process.settle();
+    let processor = process.processor() - before;
+    (serves.max(configured) - made.started, processor)
 }
 
 /// Waits until there is a packet socket for each link; gives when that was.

@@ -85,7 +85,7 @@ fn by_links(host: &Host, daemon: Process, counts: &[u32], group: u32) -> Vec<(u3
 fn supervisors() -> Section {
     let mut section = Section::new(
         "Memory of the supervisor, a container",
-        &["what", "private", "PSS", "to reach (private)"],
+        &["what", "processes a container", "private", "PSS", "to reach (private)"],
     )
     .commands(&[
         "rspawn -q -n -M NAME -D TREE [-a] /bin/sleep 1000",
@@ -111,10 +111,11 @@ fn supervisors() -> Section {
             "--link-journal=no",
         ];
         let theirs = of_containers(&host, "systemd-nspawn", &base, option);
-        for (name, memory) in [("rspawn", ours), ("systemd-nspawn", theirs)] {
+        for (name, (count, memory)) in [("rspawn", ours), ("systemd-nspawn", theirs)] {
             let goal = if name == "rspawn" { "3 MB" } else { "" };
             section.row(&[
                 &format!("{name}: {what}"),
+                &count,
                 &kib(memory.private),
                 &kib(memory.pss),
                 &goal,
@@ -124,8 +125,13 @@ fn supervisors() -> Section {
     section
 }
 
-/// What `program` has in memory for each of some containers.
-fn of_containers(host: &Host, program: &str, options: &[&str], more: Option<&str>) -> Memory {
+/// How many processes of `program` each of some containers has, and what they have in memory.
+fn of_containers(
+    host: &Host,
+    program: &str,
+    options: &[&str],
+    more: Option<&str>,
+) -> (u64, Memory) {
     let started: Vec<_> = (0..CONTAINERS)
         .map(|number| {
             let container = host
@@ -150,11 +156,12 @@ fn of_containers(host: &Host, program: &str, options: &[&str], more: Option<&str
     let all = all.fold(Memory::default(), |sum, one| sum + one);
     drop(started);
     let each = u64::from(CONTAINERS);
-    Memory {
+    let memory = Memory {
         rss: all.rss / each,
         pss: all.pss / each,
         private: all.private / each,
-    }
+    };
+    (processes.len() as u64 / each, memory)
 }
 
 fn kib(kib: u64) -> String {

@@ -1,9 +1,12 @@
 //! The subjects that are measured.
 
+pub mod idle;
 pub mod links;
 pub mod lookup;
 pub mod memory;
 pub mod ping;
+pub mod registrations;
+pub mod share;
 pub mod spawn;
 pub mod start;
 
@@ -19,10 +22,16 @@ pub enum Subject {
     Links,
     /// netd's start with thousands of links and records.
     Start,
+    /// What netd and rspawn themselves take for one container more, at 1 and at 4,000.
+    Share,
     /// Memory of netd and rspawn.
     Memory,
+    /// Wake-ups while nothing happens, with 1,000 containers.
+    Idle,
     /// A look-up of a name.
     Lookup,
+    /// 1,000 registrations at once.
+    Registrations,
     /// A program in a container, to its end.
     Spawn,
     /// A container, to the first answered ping.
@@ -35,6 +44,9 @@ impl Subject {
         match self {
             Self::Links => links::measure(extent),
             Self::Start => start::measure(extent),
+            Self::Share => share::measure(extent),
+            Self::Idle => idle::measure(extent),
+            Self::Registrations => registrations::measure(extent),
             Self::Memory => memory::measure(extent),
             Self::Lookup => vec![lookup::measure(extent)],
             Self::Spawn => vec![spawn::measure(extent)],
