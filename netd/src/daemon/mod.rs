@@ -457,6 +457,7 @@ impl Daemon {
         let Some((path, text)) = self.store.file(name, SystemTime::now()) else {
             return;
         };
+        crate::operations::count(|done| &done.subnet_writes, 1);
         self.worker.queue().add(move || keep(&path, &text));
     }
 

@@ -12,6 +12,8 @@ use tokio::task::LocalSet;
 use super::*;
 use crate::supervisors::{ConnectionId, Registering};
 
+mod scale;
+
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs a test on a thread in a network namespace of its own.
@@ -124,6 +126,12 @@ impl Rig {
             netlink: None,
         };
         let event = SupervisorEvent::Registered(Box::new(registering));
+        self.daemon.take(Input::Supervisor(event)).await;
+    }
+
+    /// The container's end of the link of the machine that registered last is set.
+    async fn configured(&mut self) {
+        let event = SupervisorEvent::Configured(ConnectionId::from(self.connections));
         self.daemon.take(Input::Supervisor(event)).await;
     }
 

@@ -115,6 +115,7 @@ impl NftSocket {
         if steps.is_empty() {
             return Ok(());
         }
+        crate::operations::count(|done| &done.firewall_writes, 1);
         let begin = self.next_sequence();
         let mut bytes = Vec::with_capacity(8192);
         append(
