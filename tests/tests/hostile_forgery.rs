@@ -69,7 +69,7 @@ fn datagrams_to_the_hosts_loopback_do_not_arrive() {
 /// itself.
 fn world(stage: &Stage<'_>) -> String {
     stage.host.run(
-        "ip -o address show | sed 's/valid_lft.*//; s/ tentative//; s/  *$//'
+        "ip -o address show | sed 's/valid_lft.*//'
          ip -4 route show table all; ip -6 route show table all | sed 's/ expires.*//'
          sysctl -a --pattern '^net.ipv6.conf.ve-hostile.(accept_ra|forwarding|mtu|hop_limit)$' 2>/dev/null",
     )
@@ -85,6 +85,9 @@ fn a_container_is_not_the_hosts_router_and_redirects_nothing() {
                  sysctl -qw net.ipv4.conf.$kind.accept_redirects=1
              done",
         );
+        // Addresses that are new to the host bring routes of their own once they are tried.
+        let settled = || !stage.host.run("ip -6 address").contains("tentative");
+        assert!(wait_until(SOON, settled));
         let before = world(stage);
         let comment = "router advertisement or redirect from a container";
         strike_in_vain(stage, "advertise-router", comment);
