@@ -126,7 +126,7 @@ demo: setup
 bench: setup
 	tests/setup/tree.sh bookworm
 	$(CARGO) build --release --workspace --quiet
-	'$(BIN_DIR)/rspawn-bench'
+	'$(BIN_DIR)/rspawn-bench' --output bench/RESULTS.md $(SUBJECTS)
 
 fuzz: SECONDS ?= 60
 fuzz:

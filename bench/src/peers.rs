@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use netns_fixtures::{Host, Running, tree_cache, wait_until};
 
-use crate::process::Process;
+use crate::process::{self, Process};
 
 const SOON: Duration = Duration::from_secs(15);
 
@@ -110,6 +110,7 @@ impl<'a> Netd<'a> {
             .cgroup(netns_fixtures::NETD_CGROUP);
         let started = Instant::now();
         let running = command.spawn("netd");
+        process::tell_of_at_failure(running.pid());
         let mut told = [0; 4096];
         loop {
             let Ok(length) = notified.recv(&mut told) else {
@@ -130,10 +131,12 @@ impl<'a> Netd<'a> {
         Process(self.running.pid())
     }
 
-    /// Ends it by SIGKILL.
-    pub fn kill(mut self) {
+    /// Ends it by SIGKILL. Gives how long the kernel took until the process was gone.
+    pub fn kill(mut self) -> Duration {
+        let started = Instant::now();
         self.running.signal(libc::SIGKILL);
-        self.running.wait(SOON);
+        self.running.wait(Duration::from_secs(180));
+        started.elapsed()
     }
 }
 

@@ -148,3 +148,22 @@ pub fn running(host: &Host, program: &str) -> Vec<Process> {
     };
     all.filter(runs).map(Process).collect()
 }
+
+/// Has it told what a process said last, and how many descriptors it has open, when a
+/// measurement fails.
+pub fn tell_of_at_failure(pid: u32) {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        usual(panic);
+        let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+            return;
+        };
+        eprintln!("process {pid} has {} descriptors", descriptors.count());
+        let said = fs::read(format!("/proc/{pid}/fd/2")).unwrap_or_default();
+        let said = String::from_utf8_lossy(&said);
+        let lines: Vec<&str> = said.lines().rev().take(10).collect();
+        for line in lines.iter().rev() {
+            eprintln!("{line}");
+        }
+    }));
+}

@@ -20,7 +20,7 @@ pub fn measure(extent: Extent) -> Section {
         .commands(&["getaddrinfo(NAME), SOCK_STREAM, in one process again and again; `hosts: rspawn`, `hosts: files` or `hosts: mymachines`"])
         .notes(&[
             "Records and lines are written for it, without a container behind each; systemd-machined has one \
-             container. nss-mymachines opens a connection to the bus for each look-up. A name that is not there is \
+             container. nss-mymachines asks systemd-machined over the bus for a name that is there. A name that is not is \
              answered by the module alone.",
         ]);
     let times = extent.pick(1000, 5000);

@@ -14,7 +14,8 @@ use crate::{Extent, links};
 pub fn measure(extent: Extent) -> Vec<Section> {
     let mut section = Section::new(
         "netd's start with the links and records of an earlier netd",
-        &["machines", "times", "exec to ready (sd_notify)", "exec until each link is served", "all supervisors answered again", "addresses removed meanwhile", "to reach"],
+        &["machines", "times",
+            "SIGKILL until the process is gone", "exec to ready (sd_notify)", "exec until each link is served", "all supervisors answered again", "addresses removed meanwhile", "to reach"],
     )
     .commands(&["/usr/lib/rspawn/netd, after SIGKILL of the one before it"])
     .notes(&[
@@ -33,12 +34,12 @@ pub fn measure(extent: Extent) -> Vec<Section> {
         for until in (0..count).step_by(250).skip(1).chain([count]) {
             crowd.grow(&host, until);
         }
-        let (mut ready, mut served, mut answered) = (vec![], vec![], vec![]);
+        let (mut ended, mut ready, mut served, mut answered) = (vec![], vec![], vec![], vec![]);
         let mut removed = 0;
         for _ in 0..times {
             netd.process().settle();
             let mut monitor = host.enter(|| Monitor::open().unwrap());
-            netd.kill();
+            ended.push(netd.kill());
             let started = Instant::now();
             netd = Netd::start(&host);
             ready.push(netd.ready);
@@ -47,10 +48,11 @@ pub fn measure(extent: Extent) -> Vec<Section> {
             netd.process().settle();
             removed += monitor.removed();
         }
-        let [ready, served, answered] = [ready, served, answered].map(Samples::new);
+        let [ended, ready, served, answered] = [ended, ready, served, answered].map(Samples::new);
         section.row(&[
             &count,
             &times,
+            &ended.shown(),
             &ready.shown(),
             &served.shown(),
             &answered.shown(),
