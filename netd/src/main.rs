@@ -1,7 +1,7 @@
 //! netd: the host daemon of rspawn.
 
 use std::fs::{File, OpenOptions};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -57,7 +57,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     // What netd writes is for all to read, and for root to write.
     rustix::process::umask(Mode::from_raw_mode(0o022));
     let places = Places::default();
-    let _lock = lock(&places.runtime)?;
+    let lock = lock(&places.runtime)?;
     if arguments.undo {
         return undo(&places);
     }
@@ -69,20 +69,23 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .on_thread_start(limit_thread(arguments))
         .build()
         .context("cannot start the event loop")?;
-    LocalSet::new().block_on(&runtime, serve(places, arguments))
+    LocalSet::new().block_on(&runtime, serve(places, lock, arguments))
 }
 
-async fn serve(places: Places, arguments: &Arguments) -> anyhow::Result<()> {
+async fn serve(places: Places, lock: File, arguments: &Arguments) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot take SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot take SIGINT")?;
     let bus_socket = places.runtime.join("bus.sock");
-    let mut daemon = Daemon::start(places).await.context("cannot start")?;
+    let mut daemon = Daemon::start(places.clone())
+        .await
+        .context("cannot start")?;
     if arguments.no_sandbox {
         tracing::warn!("all privileges are kept, as asked for");
     } else {
         privileges::drop_all(&daemon.worker()).context("cannot give up privileges")?;
     }
-    bus::serve(&bus_socket, daemon.sender()).context("cannot start")?;
+    keep_lock(&mut daemon, places.runtime, lock);
+    serve_bus(&mut daemon, bus_socket).context("cannot start")?;
     let (machines, links) = daemon.counts();
     tracing::info!(machines, links, "ready");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -96,6 +99,32 @@ async fn serve(places: Places, arguments: &Arguments) -> anyhow::Result<()> {
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("stopping: what runs keeps its network");
     Ok(())
+}
+
+/// Serves on the bus socket, and anew when somebody removes it.
+fn serve_bus(daemon: &mut Daemon, path: PathBuf) -> Result<(), bus::BusError> {
+    let sender = daemon.sender();
+    let mut serving = bus::serve(&path, sender.clone())?;
+    let socket = path.clone();
+    let again = move || {
+        serving.abort();
+        serving = bus::serve(&socket, sender.clone()).map_err(|error| log::chain(&error))?;
+        Ok(())
+    };
+    daemon.keep(path, Box::new(again));
+    Ok(())
+}
+
+/// Keeps the lock by which there is one netd, also when somebody removes its file.
+fn keep_lock(daemon: &mut Daemon, runtime: PathBuf, held: File) {
+    let path = lock_file(&runtime);
+    let mut held = Some(held);
+    let again = move || {
+        let new = lock(&runtime).map_err(|error| format!("{error:#}"))?;
+        drop(held.replace(new));
+        Ok(())
+    };
+    daemon.keep(path, Box::new(again));
 }
 
 /// What each thread of the event loop does first. It serves no container's start, so
@@ -136,11 +165,15 @@ fn raise_open_files() {
     }
 }
 
+fn lock_file(runtime: &Path) -> PathBuf {
+    runtime.join("netd.lock")
+}
+
 /// Sees to it that there is one netd.
 fn lock(runtime: &Path) -> anyhow::Result<File> {
     std::fs::create_dir_all(runtime)
         .with_context(|| format!("cannot make {}", runtime.display()))?;
-    let path = runtime.join("netd.lock");
+    let path = lock_file(runtime);
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)

@@ -18,6 +18,7 @@ use futures::StreamExt;
 use tokio::net::unix::UCred;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 use zbus::connection::Builder;
 use zbus::{Connection, Guid, MessageStream};
 
@@ -40,19 +41,19 @@ pub struct BusError {
     source: io::Error,
 }
 
-/// Serves on the socket at `path` from now on. Must be called within a tokio
-/// `LocalSet`.
+/// Serves on the socket at `path` from now on, until what it gives is told to abort.
+/// Must be called within a tokio `LocalSet`.
 ///
 /// # Errors
 /// [`BusError`].
-pub fn serve(path: &Path, daemon: mpsc::Sender<Input>) -> Result<(), BusError> {
+pub fn serve(path: &Path, daemon: mpsc::Sender<Input>) -> Result<AbortHandle, BusError> {
     let failed = |source| BusError {
         path: path.display().to_string(),
         source,
     };
     let listener = listen(path).map_err(failed)?;
-    tokio::task::spawn_local(accept_all(listener, daemon));
-    Ok(())
+    let accepting = tokio::task::spawn_local(accept_all(listener, daemon));
+    Ok(accepting.abort_handle())
 }
 
 fn listen(path: &Path) -> io::Result<UnixListener> {

@@ -5,18 +5,32 @@ use crate::{log, sysctl};
 
 impl Daemon {
     /// Has the host forward what containers send, and what comes back.
-    pub(super) fn reconcile_forwarding(&self) {
+    pub(super) fn reconcile_forwarding(&mut self) {
         let uplinks: Vec<String> = self
             .world
             .uplinks(registry::LINK_GROUP)
             .map(|link| link.name.clone())
             .collect();
         let names: Vec<&str> = uplinks.iter().map(String::as_str).collect();
-        if let Err(error) = sysctl::enable_forwarding(&names, &self.sysctl_undo) {
-            tracing::error!(
+        match sysctl::enable_forwarding(&names, &self.sysctl_undo) {
+            Ok(written) if !written.is_empty() => {
+                let paths: Vec<String> = written
+                    .iter()
+                    .map(|path| path.display().to_string())
+                    .collect();
+                // A new uplink's own switch was never on.
+                let for_all = paths.iter().any(|path| path.contains("/all/"));
+                if std::mem::replace(&mut self.forwards, true) && for_all {
+                    tracing::warn!("restored: forwarding, in {}", paths.join(", "));
+                } else {
+                    tracing::info!("forwarding switched on, in {}", paths.join(", "));
+                }
+            }
+            Ok(_) => self.forwards = true,
+            Err(error) => tracing::error!(
                 "containers may not reach the outside: {}",
                 log::chain(&error)
-            );
+            ),
         }
         self.refresh_dhcp();
     }

@@ -79,7 +79,7 @@ impl Healing {
             (runtime.join("machines"), Holds::Records),
             (runtime.join("addresses"), Holds::Addresses),
             (places.state.clone(), Holds::Others),
-            (places.state.join("subnets"), Holds::Subnets),
+            (places.subnets(), Holds::Subnets),
         ];
         Self {
             parameters: watched("kernel parameters", sysctl::Watch::start()),
@@ -208,7 +208,7 @@ impl Daemon {
             && own.heals.taken_by.is_none()
         {
             // At once: it may be gone a moment later.
-            own.heals.taken_by = Some(author.describe());
+            own.heals.taken_by = author.describe();
         }
     }
 
@@ -221,9 +221,9 @@ impl Daemon {
         if !allowed && own.heals.count == HEALS + 1 {
             tracing::warn!(
                 link = %link.name,
-                "what netd sets is taken away again and again, last by {}: it is put back at a \
-                 slower pace from now on",
-                own.heals.taken_by.as_deref().unwrap_or("an unknown program")
+                "what netd sets is taken away again and again{}: it is put back at a slower pace \
+                 from now on",
+                by_whom(own.heals.taken_by.as_deref())
             );
         }
         allowed
@@ -249,9 +249,9 @@ impl Daemon {
             tracing::warn!(
                 %machine,
                 link = %link.name,
-                "restored: {} (taken away by {})",
+                "restored: {}, taken away{}",
                 done.join(", "),
-                by.as_deref().unwrap_or("an unknown program")
+                by_whom(by.as_deref())
             );
         }
     }
@@ -303,6 +303,10 @@ impl Daemon {
         let mut restored = Vec::new();
         if let Err(error) = self.registry.make_directories() {
             tracing::error!("{}", log::chain(&error));
+        }
+        // Here already, so that it can be watched.
+        if let Err(error) = std::fs::create_dir_all(self.places.subnets()) {
+            tracing::error!("cannot make {}: {error}", self.places.subnets().display());
         }
         let machines: Vec<MachineName> = if lost.all {
             self.machines.keys().copied().collect()
@@ -387,6 +391,13 @@ impl Daemon {
             }
         }
         restored
+    }
+}
+
+fn by_whom(who: Option<&str>) -> String {
+    match who {
+        Some(who) => format!(" by {who}"),
+        None => " (the kernel does not tell by whom)".into(),
     }
 }
 

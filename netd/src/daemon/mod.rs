@@ -110,6 +110,12 @@ impl Default for Places {
 }
 
 impl Places {
+    /// The directory of the subnets that machines keep.
+    #[must_use]
+    pub fn subnets(&self) -> PathBuf {
+        self.state.join("subnets")
+    }
+
     /// The record of the kernel parameters that were changed.
     #[must_use]
     pub fn sysctl_undo(&self) -> PathBuf {
@@ -147,6 +153,8 @@ pub struct Daemon {
     retired: HashSet<u32>,
     dirty: BTreeSet<u32>,
     uplinks_dirty: bool,
+    /// Whether the host forwards what containers send.
+    forwards: bool,
     /// What is watched that the kernel's events do not tell of.
     healing: Healing,
     /// The links that something failed on.
@@ -215,7 +223,7 @@ impl Daemon {
             boot_id: registry::leader::boot_id().map_err(system("read the boot id"))?,
             requests: Requests::new()?,
             table: nft::Table::install()?,
-            store: SubnetStore::open(&places.state.join("subnets"), SystemTime::now())?,
+            store: SubnetStore::open(&places.subnets(), SystemTime::now())?,
             worker: Worker::start().map_err(system("start a thread"))?,
             cgroups: find_cgroups(),
             dns: UpstreamDns::read(),
@@ -231,6 +239,7 @@ impl Daemon {
             retired: HashSet::new(),
             dirty: BTreeSet::new(),
             uplinks_dirty: true,
+            forwards: false,
             healing: Healing::start(&places),
             retries: Retries::default(),
             resynchronize_at: None,

@@ -11,17 +11,17 @@ impl Author {
         Self(port)
     }
 
-    /// The author for people. By custom a program's first netlink socket has its process
-    /// id for its port; what else the kernel tells is nothing that has a name.
+    /// The author for people, if the kernel tells who it is. By custom a program's first
+    /// netlink socket has its process id for its port.
     #[must_use]
-    pub fn describe(self) -> String {
-        match self.0 {
-            0 => "the kernel".into(),
-            port if port == std::process::id() => "netd".into(),
-            port => match fs::read_to_string(format!("/proc/{port}/comm")) {
-                Ok(name) => format!("process {port}, {}", name.trim_end().escape_debug()),
-                Err(_) => format!("a process that has ended, netlink port {port}"),
-            },
+    pub fn describe(self) -> Option<String> {
+        if self.0 == 0 {
+            return None;
         }
+        let port = self.0;
+        Some(match fs::read_to_string(format!("/proc/{port}/comm")) {
+            Ok(name) => format!("process {port}, {}", name.trim_end().escape_debug()),
+            Err(_) => format!("a process that has ended, netlink port {port}"),
+        })
     }
 }

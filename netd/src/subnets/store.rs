@@ -197,6 +197,10 @@ pub fn write(path: &Path, text: &str) -> Result<(), StoreError> {
         .and_then(|name| name.to_str())
         .unwrap_or_default();
     let draft = path.with_file_name(format!(".{name}.new"));
+    if let Some(directory) = path.parent() {
+        // Somebody may have removed it meanwhile.
+        fs::create_dir_all(directory).map_err(failed)?;
+    }
     fs::write(&draft, text).map_err(failed)?;
     fs::File::open(&draft)
         .and_then(|file| file.sync_all())

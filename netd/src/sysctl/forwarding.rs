@@ -11,6 +11,8 @@
 //! | IPv6 `LINK/forwarding` to 1, of whatever link | **all** default routes learnt from router advertisements go, but on links with `accept_ra` 2 |
 //! | IPv6 `LINK/force_forwarding` (6.17) | nothing |
 
+use std::path::PathBuf;
+
 use super::undo::Entry;
 use super::{Protocol, Sysctl, SysctlError, UndoRecord, links};
 
@@ -20,21 +22,23 @@ use super::{Protocol, Sysctl, SysctlError, UndoRecord, links};
 /// routes that it has from router advertisements. Our own links get theirs from
 /// [`super::guard`].
 ///
-/// What is changed is in `undo` first. The number of parameters that were written; a second
-/// call writes none.
+/// What is changed is in `undo` first. Gives the parameters that were written; a second call
+/// writes none.
 ///
 /// # Errors
 /// [`SysctlError`]; a link of `uplinks` that went meanwhile is none.
-pub fn enable_forwarding(uplinks: &[&str], undo: &UndoRecord) -> Result<usize, SysctlError> {
+pub fn enable_forwarding(uplinks: &[&str], undo: &UndoRecord) -> Result<Vec<PathBuf>, SysctlError> {
     let mut written = enable_globally(Protocol::V4, undo)?;
-    written += enable_on(Protocol::V4, "forwarding", uplinks, undo)?;
+    written.extend(enable_on(Protocol::V4, "forwarding", uplinks, undo)?);
     if !Protocol::V6.present() || is_on(&Sysctl::of_all(Protocol::V6, "forwarding"))? {
         return Ok(written);
     }
     if Sysctl::of_all(Protocol::V6, "force_forwarding").exists() {
-        return Ok(written + enable_on(Protocol::V6, "force_forwarding", uplinks, undo)?);
+        written.extend(enable_on(Protocol::V6, "force_forwarding", uplinks, undo)?);
+    } else {
+        written.extend(enable_ipv6_globally(undo)?);
     }
-    Ok(written + enable_ipv6_globally(undo)?)
+    Ok(written)
 }
 
 /// Makes the host an IPv6 router on a link of ours, as the peers there must see it: its
@@ -44,23 +48,29 @@ pub fn enable_forwarding(uplinks: &[&str], undo: &UndoRecord) -> Result<usize, S
 ///
 /// The kernel takes this as a reason to drop the default routes that the host has from
 /// router advertisements itself; so `accept_ra` goes from 1 to 2 on `others` first, which
-/// is to name all links that are not ours. The number of parameters that were written.
+/// is to name all links that are not ours. Gives the parameters that were
+/// written.
 ///
 /// # Errors
 /// [`SysctlError::Missing`] if the link is gone or the host is without IPv6.
-pub fn act_as_router(link: &str, others: &[&str], undo: &UndoRecord) -> Result<usize, SysctlError> {
+pub fn act_as_router(
+    link: &str,
+    others: &[&str],
+    undo: &UndoRecord,
+) -> Result<Vec<PathBuf>, SysctlError> {
     let forwarding = Sysctl::of_link(Protocol::V6, link, "forwarding")?;
     if is_on(&forwarding)? {
-        return Ok(0);
+        return Ok(Vec::new());
     }
     let kept = keep_routes(others)?;
-    let written = carry_out(kept, undo)?;
+    let mut written = carry_out(kept, undo)?;
     forwarding.ensure("1")?;
-    Ok(written + 1)
+    written.push(forwarding.path);
+    Ok(written)
 }
 
 /// IPv6 as kernels before 6.17 have it: for all links or for none.
-pub(super) fn enable_ipv6_globally(undo: &UndoRecord) -> Result<usize, SysctlError> {
+pub(super) fn enable_ipv6_globally(undo: &UndoRecord) -> Result<Vec<PathBuf>, SysctlError> {
     let mut kept = keep_routes(&links(Protocol::V6)?)?;
     // Links that come later learn their routes, too.
     kept.extend(planned(
@@ -71,22 +81,24 @@ pub(super) fn enable_ipv6_globally(undo: &UndoRecord) -> Result<usize, SysctlErr
     // Recorded after the switch: its way back must come before theirs.
     let mut entries = switch(Protocol::V6)?;
     if entries.is_empty() {
-        return Ok(0);
+        return Ok(Vec::new());
     }
     entries.extend(kept.iter().cloned());
     undo.add(entries);
-    let written = carry_out(kept, undo)?;
-    Ok(written + enable_globally(Protocol::V6, undo)?)
+    let mut written = carry_out(kept, undo)?;
+    written.extend(enable_globally(Protocol::V6, undo)?);
+    Ok(written)
 }
 
-fn enable_globally(protocol: Protocol, undo: &UndoRecord) -> Result<usize, SysctlError> {
+fn enable_globally(protocol: Protocol, undo: &UndoRecord) -> Result<Vec<PathBuf>, SysctlError> {
     let entries = switch(protocol)?;
     if entries.is_empty() {
-        return Ok(0);
+        return Ok(Vec::new());
     }
     undo.add(entries);
-    Sysctl::of_all(protocol, "forwarding").ensure("1")?;
-    Ok(1)
+    let switch = Sysctl::of_all(protocol, "forwarding");
+    switch.ensure("1")?;
+    Ok(vec![switch.path])
 }
 
 /// What changes when the global switch is turned on; nothing if it is on.
@@ -128,7 +140,7 @@ fn enable_on(
     key: &'static str,
     names: &[&str],
     undo: &UndoRecord,
-) -> Result<usize, SysctlError> {
+) -> Result<Vec<PathBuf>, SysctlError> {
     let mut entries = Vec::new();
     for link in names {
         entries.extend(planned(Sysctl::of_link(protocol, link, key)?, "0", "1")?);
@@ -163,15 +175,17 @@ fn planned(parameter: Sysctl, former: &str, since: &str) -> Result<Option<Entry>
 }
 
 /// Records changes, then makes them.
-fn carry_out(entries: Vec<Entry>, undo: &UndoRecord) -> Result<usize, SysctlError> {
+fn carry_out(entries: Vec<Entry>, undo: &UndoRecord) -> Result<Vec<PathBuf>, SysctlError> {
     if entries.is_empty() {
-        return Ok(0);
+        return Ok(Vec::new());
     }
     undo.add(entries.clone());
-    let mut written = 0;
+    let mut written = Vec::new();
     for entry in entries {
         let change = entry.parameter.ensure_if_present(&entry.since)?;
-        written += usize::from(matches!(change, Some(super::Change::Changed { .. })));
+        if matches!(change, Some(super::Change::Changed { .. })) {
+            written.push(entry.parameter.path);
+        }
     }
     Ok(written)
 }

@@ -81,7 +81,11 @@ fn many_links_at_once_cost_each_no_more_than_one_alone() {
         assert!(each(&all.sysctl_writes) <= alone.sysctl_writes.get());
         assert!(each(&all.sysctl_reads) <= alone.sysctl_reads.get() + 1);
         assert!(each(&all.netlink_received) <= alone.netlink_received.get());
-        assert_eq!(all.dumps.get(), 0, "nothing was lost, so nothing is read anew");
+        assert_eq!(
+            all.dumps.get(),
+            0,
+            "nothing was lost, so nothing is read anew"
+        );
         assert_eq!(all.scanned.get(), 0);
     });
 }
@@ -93,7 +97,8 @@ fn a_second_pass_over_an_unchanged_world_changes_nothing() {
         make_links("some", 20);
         rig.work_until(|daemon| all_confirmed(daemon, 20)).await;
         let index = index_of("ve-some7");
-        rig.register("some7", Network::Veth { ifindex: index }).await;
+        rig.register("some7", Network::Veth { ifindex: index })
+            .await;
         rig.configured().await;
         settle(&mut rig).await;
         let before = operations::done();
@@ -122,7 +127,8 @@ fn what_is_lost_is_read_anew_while_links_come_and_go() {
             let pause = tokio::time::sleep(Duration::from_millis(1));
             rig.daemon.run(pause).await.unwrap();
         }
-        rig.work_until(|daemon| all_confirmed(daemon, 4 * 40 - 3)).await;
+        rig.work_until(|daemon| all_confirmed(daemon, 4 * 40 - 3))
+            .await;
         for index in rig.daemon.links.keys() {
             assert_eq!(rig.addresses(*index).len(), 2);
         }

@@ -1,0 +1,183 @@
+//! What somebody takes away of netd's is put back within a second, and the log says what
+//! and, where the kernel tells, who took it.
+
+use std::time::{Duration, Instant};
+
+use netns_fixtures::{Host, Running, wait_until};
+use rspawn_tests::{Container, SOON, Start, record, with_netd};
+
+const WITHIN: Duration = Duration::from_secs(1);
+/// A machine that is busy with other things may take longer once.
+const ATTEMPTS: u32 = 3;
+
+fn sleeping<'a>(host: &'a Host, name: &str) -> Container<'a> {
+    let tree = host.busybox_tree();
+    Start::new(host, name, &tree)
+        .args(["-a", "/bin/sleep", "1000"])
+        .start()
+}
+
+/// Breaks something and waits until `whole` gives again what it gave before.
+#[track_caller]
+fn heals(host: &Host, breaking: &str, whole: &str) {
+    let before = host.run(whole);
+    for attempt in 1.. {
+        host.run(breaking);
+        let began = Instant::now();
+        let healed = wait_until(SOON, || host.sh(whole).stdout.trim() == before.trim());
+        assert!(
+            healed,
+            "{breaking}\nbefore:\n{before}\nnow:\n{}",
+            host.sh(whole).stdout
+        );
+        if began.elapsed() <= WITHIN {
+            return;
+        }
+        assert!(
+            attempt < ATTEMPTS,
+            "{breaking}: healed after {:?}",
+            began.elapsed()
+        );
+    }
+}
+
+#[track_caller]
+fn logged(netd: &Running<'_>, texts: &[&str]) {
+    let said = |log: &str| {
+        log.lines()
+            .any(|line| texts.iter().all(|text| line.contains(text)))
+    };
+    assert!(
+        wait_until(SOON, || said(&netd.stderr())),
+        "{texts:?} not in:\n{}",
+        netd.stderr()
+    );
+}
+
+#[test]
+fn addresses_and_links() {
+    with_netd(|host, netd| {
+        let web = sleeping(host, "web");
+        let ipv4 = host.run("ip -4 -o address show ve-web | awk '{print $4}'");
+        let addresses = "ip -o address show ve-web scope global | awk '{print $3, $4}' | sort";
+        heals(
+            host,
+            &format!("ip address del {} dev ve-web", ipv4.trim()),
+            addresses,
+        );
+        logged(
+            netd,
+            &["web", "restored: address", ipv4.trim(), "taken away by"],
+        );
+        heals(
+            host,
+            "ip -6 address flush dev ve-web scope global",
+            addresses,
+        );
+        heals(host, "ip address flush dev ve-web", addresses);
+        let up =
+            "ip -o link show ve-web up | wc -l; ip -o address show ve-web scope global | wc -l";
+        heals(host, "ip link set ve-web down", up);
+        logged(netd, &["web", "the link set up"]);
+        host.run(&format!("ping -c1 -W5 {}", web.ipv4()));
+    });
+}
+
+#[test]
+fn the_log_names_the_program() {
+    with_netd(|host, netd| {
+        let _web = sleeping(host, "web");
+        // One that is still there when netd looks.
+        host.run(
+            "{ echo address flush dev ve-web; yes link show lo | head -n 20000; } | ip -batch - >/dev/null &
+             sleep 1; kill $! || true",
+        );
+        logged(
+            netd,
+            &["restored: address", "taken away by process", ", ip"],
+        );
+    });
+}
+
+#[test]
+fn a_program_that_takes_away_for_ever_is_not_wrestled_with() {
+    with_netd(|host, netd| {
+        let _web = sleeping(host, "web");
+        host.run("for i in $(seq 300); do ip link set ve-web down; done");
+        logged(netd, &["ve-web", "again and again"]);
+        let lines = netd.stderr().matches("restored").count();
+        assert!(lines < 30, "{lines} lines:\n{}", netd.stderr());
+        // It is put back all the same.
+        assert!(wait_until(SOON * 2, || host
+            .sh("ip -o link show ve-web up")
+            .stdout
+            .contains("ve-web")));
+    });
+}
+
+#[test]
+fn kernel_parameters() {
+    with_netd(|host, netd| {
+        let _web = sleeping(host, "web");
+        let link = "cd /proc/sys/net; head ipv6/conf/ve-web/accept_ra \
+                    ipv6/conf/ve-web/accept_redirects ipv4/conf/ve-web/rp_filter \
+                    ipv4/conf/ve-web/route_localnet";
+        for (parameter, value) in [
+            ("net.ipv6.conf.ve-web.accept_ra", "2"),
+            ("net.ipv6.conf.ve-web.accept_redirects", "1"),
+            ("net.ipv4.conf.ve-web.rp_filter", "0"),
+            ("net.ipv4.conf.ve-web.route_localnet", "1"),
+        ] {
+            heals(host, &format!("sysctl -qw {parameter}={value}"), link);
+            let path = format!("/proc/sys/{}", parameter.replace('.', "/"));
+            logged(netd, &["web", "restored", &path, &format!("was {value}")]);
+        }
+        let forwarding =
+            "cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/ve-web/forwarding";
+        heals(host, "sysctl -qw net.ipv4.ip_forward=0", forwarding);
+        logged(
+            netd,
+            &["restored", "/proc/sys/net/ipv4/conf/all/forwarding"],
+        );
+        // Also after the kernel was short of memory and has forgotten what nobody uses.
+        host.run("echo 2 >/proc/sys/vm/drop_caches || true");
+        heals(host, "sysctl -qw net.ipv6.conf.ve-web.accept_ra=1", link);
+    });
+}
+
+#[test]
+fn files() {
+    with_netd(|host, netd| {
+        let web = sleeping(host, "web");
+        let record_file = "cat /run/rspawn/machines/web";
+        heals(host, "rm /run/rspawn/machines/web", record_file);
+        logged(netd, &["removed files", "restored"]);
+        heals(host, "mv /run/rspawn/machines/web /tmp/web", record_file);
+        let names =
+            "getent hosts web; getent hosts $(getent ahostsv4 web | awk '{print $1; exit}')";
+        heals(host, "rm -r /run/rspawn/addresses", names);
+        // The lock of the name, which web's own rspawn holds, is nothing that netd can make anew.
+        let all =
+            "cd /run/rspawn && ls -d machines machines/* addresses addresses/* *.sock netd.lock";
+        heals(host, "rm -r /run/rspawn/*", all);
+        logged(
+            netd,
+            &["restored", "supervisor.sock", "bus.sock", "netd.lock"],
+        );
+        assert!(wait_until(SOON, || host
+            .sh("rspawnctl list")
+            .stdout
+            .contains("web")));
+        heals(host, "rm -r /run/rspawn", all);
+        let subnets = "ls /var/lib/rspawn/subnets; grep -h ^IPV /var/lib/rspawn/subnets/*";
+        heals(host, "rm -r /var/lib/rspawn/*", subnets);
+        heals(host, "rm /var/lib/rspawn/subnets/*", subnets);
+        // All of it serves: a second netd is refused, another container comes and is found.
+        assert!(!host.sh("/usr/lib/rspawn/netd").success());
+        let db = sleeping(host, "db");
+        host.run("ping -c1 -W5 db; ping -c1 -W5 web");
+        drop((db, web));
+        assert!(wait_until(SOON, || record(host, "web").is_none()
+            && record(host, "db").is_none()));
+    });
+}
