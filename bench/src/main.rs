@@ -69,9 +69,7 @@ fn main() -> ExitCode {
     };
     if arguments.here {
         for subject in arguments.subjects {
-            for section in subject.measure(extent) {
-                println!("{section}");
-            }
+            subject.measure(extent);
         }
         return ExitCode::SUCCESS;
     }
@@ -111,7 +109,9 @@ fn measure_apart(subject: Subject, extent: Extent) -> (String, bool) {
     let output = command.stderr(Stdio::inherit()).output().unwrap();
     let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
-        text.push_str(&format!("(`{name}` could not be measured to its end.)\n\n"));
+        text.push_str(&format!(
+            "\n(`{name}` could not be measured to its end.)\n\n"
+        ));
     }
     (text, output.status.success())
 }

@@ -1,18 +1,19 @@
-//! What is shown of it all: Markdown.
+//! What is shown of it all: Markdown, written to standard output as it is measured, so that
+//! what was measured stays when something goes wrong later.
 
-use std::fmt::{self, Display};
+use std::fmt::Display;
 
 use crate::measure::{Samples, ratio};
 
-/// One subject: a table, what was run for it, and what has to be known of it.
-#[derive(Debug, Default)]
+/// One subject: a table, then what was run for it, and what has to be known of it, when it
+/// is dropped.
+#[derive(Debug)]
 pub struct Section {
     /// Its heading.
     pub title: String,
     /// Headings of the columns.
     pub columns: Vec<String>,
-    /// The table's rows.
-    pub rows: Vec<Vec<String>>,
+    begun: bool,
     /// The commands that were measured, or that did what was measured.
     pub commands: Vec<String>,
     /// What has to be known to judge it.
@@ -25,7 +26,9 @@ impl Section {
         Self {
             title: title.into(),
             columns: columns.iter().map(|&column| column.into()).collect(),
-            ..Self::default()
+            begun: false,
+            commands: vec![],
+            notes: vec![],
         }
     }
 
@@ -38,8 +41,13 @@ impl Section {
     /// Adds a row, and tells of it.
     pub fn row(&mut self, cells: &[&dyn Display]) {
         let cells: Vec<String> = cells.iter().map(ToString::to_string).collect();
+        if !self.begun {
+            self.begun = true;
+            println!("## {}\n\n| {} |", self.title, self.columns.join(" | "));
+            println!("|{}", "---|".repeat(self.columns.len()));
+        }
+        println!("| {} |", cells.join(" | "));
         eprintln!("  {}", cells.join(" | "));
-        self.rows.push(cells);
     }
 
     /// Adds a row of a comparison of times.
@@ -67,20 +75,14 @@ impl Section {
     }
 }
 
-impl Display for Section {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "## {}\n", self.title)?;
-        writeln!(f, "| {} |", self.columns.join(" | "))?;
-        writeln!(f, "|{}", "---|".repeat(self.columns.len()))?;
-        for row in &self.rows {
-            writeln!(f, "| {} |", row.join(" | "))?;
-        }
+impl Drop for Section {
+    fn drop(&mut self) {
         for command in &self.commands {
-            writeln!(f, "\n    {command}")?;
+            println!("\n    {command}");
         }
         for note in &self.notes {
-            writeln!(f, "\n{note}")?;
+            println!("\n{note}");
         }
-        Ok(())
+        println!();
     }
 }

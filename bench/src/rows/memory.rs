@@ -13,11 +13,12 @@ use crate::{Extent, links};
 const CONTAINERS: u32 = 5;
 
 /// The daemons by links, the supervisors by containers.
-pub fn measure(extent: Extent) -> Vec<Section> {
-    vec![daemons(extent), supervisors()]
+pub fn measure(extent: Extent) {
+    daemons(extent);
+    supervisors();
 }
 
-fn daemons(extent: Extent) -> Section {
+fn daemons(extent: Extent) {
     let mut section = Section::new(
         "Memory of the daemon, by links",
         &["links", "netd: RSS", "netd: PSS", "netd: private", "networkd: RSS", "networkd: PSS", "to reach (netd, RSS)"],
@@ -60,11 +61,10 @@ fn daemons(extent: Extent) -> Section {
         && *to > from
     {
         let each = (most.rss.saturating_sub(least)) as f64 / f64::from(to - from);
-        section = section.notes(&[&format!(
+        section.notes(&[&format!(
             "From {from} to {to} links netd's RSS grows by {each:.1} KiB a link (to reach: 6 KB).",
         )]);
     }
-    section
 }
 
 /// What a daemon has in memory as links come to those that it serves already.
@@ -82,7 +82,7 @@ fn by_links(host: &Host, daemon: Process, counts: &[u32], group: u32) -> Vec<(u3
     measured.collect()
 }
 
-fn supervisors() -> Section {
+fn supervisors() {
     let mut section = Section::new(
         "Memory of the supervisor, a container",
         &["what", "processes a container", "private", "PSS", "to reach (private)"],
@@ -122,7 +122,6 @@ fn supervisors() -> Section {
             ]);
         }
     }
-    section
 }
 
 /// How many processes of `program` each of some containers has, and what they have in memory.

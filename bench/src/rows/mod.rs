@@ -13,7 +13,6 @@ pub mod start;
 use clap::ValueEnum;
 
 use crate::Extent;
-use crate::report::Section;
 
 /// A subject, selectable by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -39,8 +38,8 @@ pub enum Subject {
 }
 
 impl Subject {
-    /// Measures it.
-    pub fn measure(self, extent: Extent) -> Vec<Section> {
+    /// Measures it, and writes the results to standard output.
+    pub fn measure(self, extent: Extent) {
         match self {
             Self::Links => links::measure(extent),
             Self::Start => start::measure(extent),
@@ -48,9 +47,9 @@ impl Subject {
             Self::Idle => idle::measure(extent),
             Self::Registrations => registrations::measure(extent),
             Self::Memory => memory::measure(extent),
-            Self::Lookup => vec![lookup::measure(extent)],
-            Self::Spawn => vec![spawn::measure(extent)],
-            Self::Ping => vec![ping::measure(extent)],
+            Self::Lookup => lookup::measure(extent),
+            Self::Spawn => spawn::measure(extent),
+            Self::Ping => ping::measure(extent),
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::peers::{self, SUITE, Systemd};
 use crate::report::Section;
 
 /// A container with a program in it, and one that boots.
-pub fn measure(extent: Extent) -> Section {
+pub fn measure(extent: Extent) {
     let times = extent.pick(3, 15);
     peers::fetch_mymachines();
     let host = peers::ours();
@@ -64,7 +64,6 @@ pub fn measure(extent: Extent) -> Section {
     section.times("a tree that boots", &booting, peer, "50 ms");
     let what = "a program and no DHCP client inside (theirs boots)";
     section.times(what, &sleeping, peer, "50 ms");
-    section
 }
 
 fn repeat(

@@ -13,7 +13,7 @@ use crate::report::Section;
 use crate::{Extent, links};
 
 /// Registrations that come at the same moment, with their links.
-pub fn measure(extent: Extent) -> Vec<Section> {
+pub fn measure(extent: Extent) {
     let mut section = Section::new(
         "Registrations at once",
         &["machines", "times", "what", "each answered after", "all answered after", "of these later than rspawn waits (2 s)", "all names resolve after"],
@@ -23,7 +23,7 @@ pub fn measure(extent: Extent) -> Vec<Section> {
         "One process stands for the supervisors, and takes part of the time for itself. Where the links are there, \
          netd has configured them before; where they come at the same time, one batch of the kernel's makes them just \
          before. A name resolves when its record is there. systemd-machined takes no registration without systemd as \
-         process 1.",
+         process 1. The column of each answer is the median of all machines, in each of the times.",
     ]);
     let (counts, times) = extent.pick((&[300][..], 1), (&[10, 100, 1000], 3));
     for &count in counts {
@@ -48,11 +48,6 @@ pub fn measure(extent: Extent) -> Vec<Section> {
             ]);
         }
     }
-    vec![
-        section.notes(&[
-            "The column of each answer is the median of all machines, in each of the times.",
-        ]),
-    ]
 }
 
 struct Run {

@@ -9,7 +9,7 @@ use crate::report::Section;
 use crate::{Extent, links};
 
 /// The processor's time of one container more.
-pub fn measure(extent: Extent) -> Vec<Section> {
+pub fn measure(extent: Extent) {
     let mut section = Section::new(
         "One container more: netd's and rspawn's own share",
         &["among", "containers", "netd", "rspawn", "kernel alone", "own share: netd and rspawn less the kernel", "against the first row"],
@@ -57,7 +57,6 @@ pub fn measure(extent: Extent) -> Vec<Section> {
             &format!("{:.2}", own.as_secs_f64() / first.as_secs_f64()),
         ]);
     }
-    vec![section]
 }
 
 fn rspawn(host: &Host, tree: &std::path::Path, runs: u32) -> Samples {

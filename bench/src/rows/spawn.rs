@@ -12,7 +12,7 @@ use crate::report::Section;
 
 /// A program that does nothing, started again and again by the same name: at once, so
 /// that what the last one left behind is in the way, and with a pause.
-pub fn measure(extent: Extent) -> Section {
+pub fn measure(extent: Extent) {
     let ours = peers::ours();
     let netd = ours.start_netd();
     let our_tree = ours.tree(SUITE);
@@ -41,7 +41,6 @@ pub fn measure(extent: Extent) -> Section {
         );
     }
     drop(netd);
-    section
 }
 
 /// Runs a command over and over, from a small program that is in the host already:
