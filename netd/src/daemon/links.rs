@@ -13,7 +13,7 @@ use crate::log;
 use crate::machines::Attachment;
 use crate::plan::{self, Action, Role};
 use crate::rtnl::{Link, Request, RtnlError};
-use crate::subnets::{Pools, Subnets};
+use crate::subnets::Subnets;
 
 /// A link's clashes with the host are said at most this often.
 const CLASH_INTERVAL: Duration = Duration::from_secs(10);
@@ -165,38 +165,23 @@ impl Daemon {
         let before = self.store.kept(machine);
         let kept = before.map(|kept| profile.fitting(kept));
         let (fixed, prefix) = profile.v4_wanted();
-        let asked = Some(Subnets {
+        let asked = Subnets {
             v4: fixed,
             v6: profile.v6,
-        });
-        let wanted =
-            [present, kept, asked].map(|subnets| subnets.unwrap_or(Subnets { v4: None, v6: None }));
-        let v4s: Vec<Ipv4Network> = wanted.iter().filter_map(|subnets| subnets.v4).collect();
-        let v6s: Vec<Ipv6Network> = wanted.iter().filter_map(|subnets| subnets.v6).collect();
-        let in_the_way = |daemon: &Self| {
-            v4s.iter()
-                .any(|subnet| !daemon.is_free((*subnet).into(), machine))
-                || v6s
-                    .iter()
-                    .any(|subnet| !daemon.is_free((*subnet).into(), machine))
         };
-        if in_the_way(self) {
+        let first: Vec<Subnets> = [present, kept, Some(asked)].into_iter().flatten().collect();
+        if self
+            .wish(machine, prefix, first.clone())
+            .is_crossed(|p| self.is_free(p, machine))
+        {
             // The kernel does not tell of every route that goes: before a machine
             // has to move, what is in its way is looked at anew.
             let routes = self.monitor.routes().await?;
             let touched = self.world.reset_routes(routes);
             self.take_touched(touched, None);
         }
-        let free4 = |subnet: &Ipv4Network| self.is_free((*subnet).into(), machine);
-        let free6 = |subnet: &Ipv6Network| self.is_free((*subnet).into(), machine);
-        let candidates6 = Pools::candidates_v6(&self.host_id, machine);
-        let subnets = Subnets {
-            v4: v4s
-                .into_iter()
-                .chain(self.profiles.pools().candidates_v4(machine, prefix))
-                .find(free4),
-            v6: v6s.into_iter().chain(candidates6).find(free6),
-        };
+        let wish = self.wish(machine, prefix, first);
+        let subnets = wish.choose(|subnet| self.is_free(subnet, machine));
         if subnets.v4.is_none() {
             tracing::error!(
                 %machine,
@@ -257,10 +242,24 @@ impl Daemon {
         (subnets.v4.is_some() || subnets.v6.is_some()).then_some(subnets)
     }
 
+    fn wish<'a>(
+        &'a self,
+        machine: &'a MachineName,
+        v4_prefix: u8,
+        first: Vec<Subnets>,
+    ) -> plan::Wish<'a> {
+        plan::Wish {
+            machine,
+            host: &self.host_id,
+            pools: self.profiles.pools(),
+            v4_prefix,
+            first,
+        }
+    }
+
     fn is_free(&self, subnet: IpNetwork, machine: &MachineName) -> bool {
-        self.world.clash(subnet, LINK_GROUP).is_none()
-            && self.store.clash(subnet, machine).is_none()
-            && !self.profiles.pools().excludes(subnet)
+        let pools = self.profiles.pools();
+        plan::is_free(&self.world, &self.store, pools, subnet, machine)
     }
 
     /// Looks whether a prefix that is new on the host overlaps a machine's subnets.

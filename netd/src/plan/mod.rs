@@ -1,0 +1,107 @@
+//! What is to be, from what is: a pure function, and the difference to what is
+//! observed as a list of changes. Where nothing differs the list is empty.
+
+mod subnets;
+
+use ipnetwork::IpNetwork;
+use registry::ifname::LinkKind;
+use registry::{LINK_GROUP, MachineName};
+
+use crate::rtnl::{Link, LinkAddress, LinkType};
+use crate::subnets::Subnets;
+
+pub use subnets::{Wish, is_free};
+
+/// What a link is to netd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The host's end of a container's veth, with subnets of its own.
+    Veth,
+    /// The host's end of a container's veth as a bridge's port: addresses are
+    /// somebody else's business.
+    BridgePort,
+    /// Not netd's.
+    Foreign,
+}
+
+/// A change that makes a link what it is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Set what protects the host from its peer, before the link goes up.
+    Guard,
+    /// Add an address.
+    AddAddress(IpNetwork),
+    /// Remove an address that netd set earlier.
+    RemoveAddress(IpNetwork),
+    /// Set the link's MTU, in bytes.
+    SetMtu(u32),
+    /// Set the link up.
+    SetUp,
+}
+
+/// What a link is to netd: its own are those of its link group.
+#[must_use]
+pub fn role_of(link: &Link) -> Role {
+    if link.group != LINK_GROUP || link.kind != LinkType::Veth {
+        return Role::Foreign;
+    }
+    if link.controller.is_some() || link.name.starts_with("vb-") {
+        return Role::BridgePort;
+    }
+    if link.name.starts_with("ve-") {
+        Role::Veth
+    } else {
+        Role::Foreign
+    }
+}
+
+/// The machine that a link was made for, by its names alone. A name that may be a
+/// shortened one says nothing.
+#[must_use]
+pub fn machine_of(link: &Link) -> Option<MachineName> {
+    let names = link.altnames.iter().chain([&link.name]);
+    names
+        .filter_map(|name| name.strip_prefix("ve-")?.parse().ok())
+        .find(|machine| {
+            let (short, full) = registry::IfName::of_machine(LinkKind::Veth, machine);
+            short.as_str() == link.name
+                && (full.is_some() || link.name.len() < registry::ifname::IFNAME_MAX)
+        })
+}
+
+/// What makes a veth's host end, with the given addresses and guarded or not, what
+/// its subnets ask for, and its MTU if it is not to be left alone.
+#[must_use]
+pub fn veth(
+    link: &Link,
+    addresses: &[LinkAddress],
+    guarded: bool,
+    subnets: &Subnets,
+    mtu: Option<u32>,
+) -> Vec<Action> {
+    let mut actions = Vec::new();
+    if !guarded {
+        actions.push(Action::Guard);
+    }
+    if let Some(mtu) = mtu.filter(|mtu| *mtu != link.mtu) {
+        actions.push(Action::SetMtu(mtu));
+    }
+    let desired: Vec<IpNetwork> = subnets.host().collect();
+    for present in addresses {
+        if present.ours && !desired.contains(&present.address) {
+            actions.push(Action::RemoveAddress(present.address));
+        }
+    }
+    for address in desired {
+        if !addresses.iter().any(|present| present.address == address) {
+            actions.push(Action::AddAddress(address));
+        }
+    }
+    if !link.up {
+        actions.push(Action::SetUp);
+    }
+    actions
+}
+
+#[cfg(test)]
+mod tests;
