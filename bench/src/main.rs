@@ -68,6 +68,9 @@ fn main() -> ExitCode {
         quick: arguments.quick,
     };
     if arguments.here {
+        // The hosts end with this process, which ends with the one that started it.
+        let signal = Some(rustix::process::Signal::KILL);
+        rustix::process::set_parent_process_death_signal(signal).unwrap();
         for subject in arguments.subjects {
             subject.measure(extent);
         }
