@@ -349,7 +349,9 @@ impl Daemon {
             .map(|uplink| uplink.mtu)
             .filter(|mtu| *mtu >= 1280)
             .min();
-        narrowest.map_or(link.mtu, |mtu| mtu.min(link.mtu))
+        // The kernel tells of the MTU that a file asks for only after it was set.
+        let own = self.profile_of(link).mtu.unwrap_or(link.mtu);
+        narrowest.map_or(own, |mtu| mtu.min(own))
     }
 
     /// Gets the link of a machine that ended out of the way; the kernel frees it
