@@ -76,6 +76,17 @@ fn unusual_lines() {
     }
 }
 
+/// Found by fuzzing: from here on the line is our own again, and goes with the word.
+#[test]
+fn what_is_left_of_our_own_line_is_not_the_user_s() {
+    let left = "hosts: files dns # added by rspawnctl nss enable\n";
+    let passwd = "passwd: files\n";
+    assert_eq!(edit(left, Switch::Off), left);
+    let on = edit(&format!("{passwd}{left}"), Switch::On);
+    assert_eq!(on, format!("{passwd}{OWN_LINE}"));
+    assert_eq!(edit(&on, Switch::Off), passwd);
+}
+
 #[test]
 fn other_lines_stay() {
     let rest = "# hosts: dns\n\npasswd: files dns\nhostsx: dns\nHOSTS: dns\nnetworks: dns";
