@@ -176,8 +176,17 @@ fn files() {
         assert!(!host.sh("/usr/lib/rspawn/netd").success());
         let db = sleeping(host, "db");
         host.run("ping -c1 -W5 db; ping -c1 -W5 web");
-        drop((db, web));
-        assert!(wait_until(SOON, || record(host, "web").is_none()
-            && record(host, "db").is_none()));
+        // Who ends is who was meant, though each came by a socket of its own.
+        let (mut web, mut db) = (web, db);
+        web.end(libc::SIGTERM);
+        assert!(wait_until(SOON, || record(host, "web").is_none()));
+        host.run("ping -c1 -W5 db");
+        db.end(libc::SIGTERM);
+        assert!(wait_until(SOON, || record(host, "db").is_none()));
+        let listed = host.run("rspawnctl list");
+        assert!(
+            !listed.contains("web") && !listed.contains("db"),
+            "{listed}"
+        );
     });
 }

@@ -21,6 +21,23 @@ enum ActionError {
     Guard(#[from] SysctlError),
 }
 
+/// What came of reconciling a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// All is done that can be.
+    Done,
+    /// Something failed, and is to be tried again.
+    Failed,
+    /// Something is put off, so as not to wrestle with another program.
+    Later,
+}
+
+impl Outcome {
+    pub fn of(well: bool) -> Self {
+        if well { Self::Done } else { Self::Failed }
+    }
+}
+
 /// What came of a list of changes.
 pub(super) struct Performed {
     /// Whether something is to be tried again.
@@ -97,7 +114,7 @@ impl Daemon {
     fn guard(&mut self, link: &Link, machine: &MachineName) -> Result<(), SysctlError> {
         if self.links.get(&link.index).is_some_and(|own| own.confirmed) {
             let corrected = sysctl::correct_link(&link.name)?;
-            Self::tell_corrected(machine, link, &corrected);
+            self.tell_corrected(machine, link, &corrected);
             return Ok(());
         }
         sysctl::guard(&link.name, Protocol::V6, link.held)?;
@@ -124,18 +141,19 @@ impl Daemon {
         error: ActionError,
         performed: &mut Performed,
     ) {
+        // What a guard would protect from comes once the link is up.
+        performed.guarded &= *action != Action::Guard;
         if error.is_gone() {
             return;
         }
         let tried = self.retries.failures(link.index) >= ATTEMPTS;
         if *action != Action::SetUp && (tried || error.is_lasting()) {
             self.do_without(link.index, machine, action, &error);
+            performed.guarded = true;
             return;
         }
         tracing::warn!(%machine, "{}: tried again soon", log::chain(&error));
         performed.again = true;
-        // What a guard would protect from comes once the link is up.
-        performed.guarded &= *action != Action::Guard;
     }
 
     fn do_without(
@@ -163,12 +181,22 @@ impl Daemon {
         self.dirty.insert(index);
     }
 
-    /// Notes whether something of a link is to be tried again.
-    pub(super) fn note_outcome(&mut self, index: u32, again: bool) {
-        if again {
-            self.retries.failed(index, Instant::now());
-        } else {
-            self.retries.forget(index);
+    /// Has a link tried again that is not as it is to be.
+    pub(super) fn note_outcome(&mut self, index: u32, outcome: Outcome) {
+        match outcome {
+            Outcome::Done => self.retries.forget(index),
+            Outcome::Failed => {
+                self.retries.failed(index, Instant::now());
+            }
+            Outcome::Later => self.retries.put_off(index, Instant::now()),
+        }
+    }
+
+    /// Has the host forward the IPv6 packets of a link that is up. Apart from the guard, as
+    /// the writer of this parameter goes round in circles while others change links.
+    pub(super) fn let_forward(&self, link: &Link, machine: &MachineName) {
+        if let Err(error) = sysctl::let_forward(&link.name, link.held) {
+            tracing::error!(%machine, "its IPv6 packets may not be forwarded: {}", log::chain(&error));
         }
     }
 }

@@ -11,8 +11,8 @@ use registry::MachineName;
 use tokio::time::Instant;
 
 use super::registration::Entry;
-use super::{Daemon, Places, at};
-use crate::log;
+use super::{Daemon, Places, TRY_AGAIN_AFTER, at};
+use crate::log::{self, Pace};
 use crate::machines::Attachment;
 use crate::plan::Action;
 use crate::rtnl::{Author, Event, Link};
@@ -25,6 +25,8 @@ const RESTORE_AFTER: Duration = Duration::from_millis(50);
 /// How often a link is healed at once in [`HEALS_IN`]. Who takes away faster than this
 /// does it on purpose, and netd does not wrestle with it for all of the processor.
 const HEALS: u32 = 8;
+/// What cannot be put back is said at this pace.
+static UNRESTORED: Pace = Pace::new();
 /// The span of time for [`HEALS`].
 const HEALS_IN: Duration = Duration::from_secs(10);
 
@@ -122,13 +124,22 @@ fn watched<T>(what: &str, watch: std::io::Result<T>) -> Option<T> {
 }
 
 impl Heals {
-    /// Whether the link may be healed at once, once more.
-    fn allow(&mut self, now: Instant) -> bool {
+    /// Counts that something was put back.
+    fn note(&mut self, now: Instant) {
         if self.since.is_none_or(|since| now - since > HEALS_IN) {
             (self.since, self.count) = (Some(now), 0);
         }
         self.count = self.count.saturating_add(1);
-        self.count <= HEALS
+    }
+
+    /// Whether something may be put back at once.
+    fn may(&self, now: Instant) -> bool {
+        self.count < HEALS || self.since.is_none_or(|since| now - since > HEALS_IN)
+    }
+
+    /// The link has all that it is to have.
+    pub(super) fn nothing_taken(&mut self) {
+        self.taken_by = None;
     }
 }
 
@@ -213,12 +224,17 @@ impl Daemon {
     }
 
     /// Whether something that was taken from a link may be put back now.
-    pub(super) fn may_heal(&mut self, link: &Link) -> bool {
+    pub(super) fn may_heal(&self, link: &Link) -> bool {
+        let own = self.links.get(&link.index);
+        own.is_none_or(|own| own.heals.may(Instant::now()))
+    }
+
+    fn note_heal(&mut self, link: &Link) {
         let Some(own) = self.links.get_mut(&link.index) else {
-            return true;
+            return;
         };
-        let allowed = own.heals.allow(Instant::now());
-        if !allowed && own.heals.count == HEALS + 1 {
+        own.heals.note(Instant::now());
+        if own.heals.count == HEALS {
             tracing::warn!(
                 link = %link.name,
                 "what netd sets is taken away again and again{}: it is put back at a slower pace \
@@ -226,7 +242,6 @@ impl Daemon {
                 by_whom(own.heals.taken_by.as_deref())
             );
         }
-        allowed
     }
 
     /// Says what was put back.
@@ -240,28 +255,35 @@ impl Daemon {
                 Action::Guard | Action::RemoveAddress(_) => {}
             }
         }
+        if done.is_empty() {
+            return;
+        }
+        self.note_heal(link);
         let by = self
             .links
             .get_mut(&link.index)
-            .map(|own| own.heals.taken_by.take());
-        if !done.is_empty() {
-            let by = by.flatten();
-            tracing::warn!(
-                %machine,
-                link = %link.name,
-                "restored: {}, taken away{}",
-                done.join(", "),
-                by_whom(by.as_deref())
-            );
-        }
+            .and_then(|own| own.heals.taken_by.take());
+        tracing::warn!(
+            %machine,
+            link = %link.name,
+            "restored: {}, taken away{}",
+            done.join(", "),
+            by_whom(by.as_deref())
+        );
     }
 
     /// Says which kernel parameters were put back. The kernel does not tell by whom they
     /// were changed.
-    pub(super) fn tell_corrected(machine: &MachineName, link: &Link, corrected: &[Corrected]) {
+    pub(super) fn tell_corrected(
+        &mut self,
+        machine: &MachineName,
+        link: &Link,
+        corrected: &[Corrected],
+    ) {
         if corrected.is_empty() {
             return;
         }
+        self.note_heal(link);
         let each = corrected.iter().map(|parameter| {
             format!(
                 "{} was {}, is {} again",
@@ -283,7 +305,8 @@ impl Daemon {
                 let claimants: Vec<MachineName> = self.claims.claimants(ip).collect();
                 self.healing.lost.machines.extend(claimants);
             }
-            Removed::Subnets(name) if self.machines.contains_key(&name) => {
+            // Also of one that does not run now.
+            Removed::Subnets(name) if self.store.kept(&name).is_some() => {
                 self.healing.lost.machines.insert(name);
             }
             Removed::Something => self.healing.lost.all = true,
@@ -300,13 +323,16 @@ impl Daemon {
     fn restore_files(&mut self) {
         self.healing.restore_at = None;
         let lost = std::mem::take(&mut self.healing.lost);
-        let mut restored = Vec::new();
+        let (mut restored, mut failed) = (Vec::new(), false);
         if let Err(error) = self.registry.make_directories() {
-            tracing::error!("{}", log::chain(&error));
+            UNRESTORED.say(|more| tracing::error!("{}{more}", log::chain(&error)));
+            failed = true;
         }
         // Here already, so that it can be watched.
         if let Err(error) = std::fs::create_dir_all(self.places.subnets()) {
-            tracing::error!("cannot make {}: {error}", self.places.subnets().display());
+            let path = self.places.subnets();
+            UNRESTORED.say(|more| tracing::error!("cannot make {}: {error}{more}", path.display()));
+            failed = true;
         }
         let machines: Vec<MachineName> = if lost.all {
             self.machines.keys().copied().collect()
@@ -331,7 +357,7 @@ impl Daemon {
             restored.push(format!("the subnets of {subnets} machines"));
         }
         if lost.all {
-            restored.extend(self.restore_kept());
+            failed |= self.restore_kept(&mut restored);
         }
         if !restored.is_empty() {
             tracing::warn!(
@@ -343,6 +369,10 @@ impl Daemon {
             && let Some(state) = &mut self.healing.state
         {
             state.watch_again();
+        }
+        if failed {
+            self.healing.lost.all = true;
+            self.healing.restore_at = Some(Instant::now() + TRY_AGAIN_AFTER);
         }
     }
 
@@ -372,12 +402,16 @@ impl Daemon {
         restored
     }
 
-    fn restore_kept(&mut self) -> Vec<String> {
-        let mut restored = Vec::new();
+    /// Whether something failed.
+    fn restore_kept(&mut self, restored: &mut Vec<String>) -> bool {
+        let mut failed = false;
         match self.sysctl_undo.restore() {
             Ok(true) => restored.push(self.places.sysctl_undo().display().to_string()),
             Ok(false) => {}
-            Err(error) => tracing::error!("{}", log::chain(&error)),
+            Err(error) => {
+                UNRESTORED.say(|more| tracing::error!("{}{more}", log::chain(&error)));
+                failed = true;
+            }
         }
         for (path, remake) in &mut self.healing.kept {
             if path.exists() {
@@ -386,11 +420,14 @@ impl Daemon {
             match remake() {
                 Ok(()) => restored.push(path.display().to_string()),
                 Err(error) => {
-                    tracing::error!("{} cannot be made anew: {error}", path.display());
+                    UNRESTORED.say(|more| {
+                        tracing::error!("{} cannot be made anew: {error}{more}", path.display());
+                    });
+                    failed = true;
                 }
             }
         }
-        restored
+        failed
     }
 }
 
@@ -410,9 +447,10 @@ mod tests {
         let mut heals = Heals::default();
         let start = Instant::now();
         for _ in 0..HEALS {
-            assert!(heals.allow(start));
+            assert!(heals.may(start));
+            heals.note(start);
         }
-        assert!(!heals.allow(start + HEALS_IN));
-        assert!(heals.allow(start + HEALS_IN * 2 + Duration::from_millis(1)));
+        assert!(!heals.may(start + HEALS_IN));
+        assert!(heals.may(start + HEALS_IN + Duration::from_millis(1)));
     }
 }

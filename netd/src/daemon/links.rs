@@ -7,6 +7,7 @@ use registry::protocol::{Host0, Route};
 use registry::{IfName, LINK_GROUP, MachineName};
 
 use super::Daemon;
+use super::actions::Outcome;
 use super::healing::Heals;
 use crate::dhcp::server::Handle;
 use crate::log;
@@ -63,14 +64,14 @@ impl Daemon {
             self.retired.remove(&index);
         }
         if role == Some(Role::Veth) && !self.retired.contains(&index) {
-            let again = match self.reconcile_veth(index).await {
-                Ok(again) => again,
+            let outcome = match self.reconcile_veth(index).await {
+                Ok(outcome) => outcome,
                 Err(error) => {
                     tracing::error!("{}", log::chain(&error));
-                    true
+                    Outcome::Failed
                 }
             };
-            self.note_outcome(index, again);
+            self.note_outcome(index, outcome);
             return;
         }
         if self.links.remove(&index).is_some() {
@@ -82,13 +83,12 @@ impl Daemon {
         }
     }
 
-    /// Whether something of the link is to be tried again.
-    async fn reconcile_veth(&mut self, index: u32) -> Result<bool, RtnlError> {
+    async fn reconcile_veth(&mut self, index: u32) -> Result<Outcome, RtnlError> {
         let Some(link) = self.world.link(index).cloned() else {
-            return Ok(false);
+            return Ok(Outcome::Done);
         };
         let Some(machine) = self.machine_of_link(&link) else {
-            return Ok(false);
+            return Ok(Outcome::Done);
         };
         let own = self.links.entry(index).or_default();
         own.machine = Some(machine);
@@ -98,13 +98,13 @@ impl Daemon {
             None => self.choose(&machine, index).await?,
         };
         let Some(own) = self.links.get_mut(&index) else {
-            return Ok(false);
+            return Ok(Outcome::Done);
         };
         let subnets = own.feasible(&subnets);
         own.subnets = Some(subnets);
-        let mtu = self.profile_of(&link).mtu;
+        let mtu = self.profile_of(&link).mtu.or_else(|| self.narrower(&link));
         let Some(own) = self.links.get_mut(&index) else {
-            return Ok(false);
+            return Ok(Outcome::Done);
         };
         let mut actions = plan::veth(
             &link,
@@ -114,16 +114,18 @@ impl Daemon {
             mtu,
         );
         actions.retain(|action| !own.done_without.contains(action));
-        let healing = own.confirmed && !actions.is_empty();
-        if healing && !self.may_heal(&link) {
-            return Ok(true);
+        let was_whole = own.confirmed;
+        if was_whole && actions.is_empty() {
+            own.heals.nothing_taken();
+        } else if was_whole && !self.may_heal(&link) {
+            return Ok(Outcome::Later);
         }
         let performed = self.perform_all(&link, &machine, &actions);
-        if healing {
+        if was_whole {
             self.tell_healed(&link, &machine, &actions);
         }
         let Some(own) = self.links.get_mut(&index).filter(|_| performed.guarded) else {
-            return Ok(performed.again);
+            return Ok(Outcome::of(!performed.again));
         };
         own.guarded = true;
         let serves = own.dhcp.is_some();
@@ -137,9 +139,14 @@ impl Daemon {
         {
             own.confirmed = true;
             tracing::info!(%machine, link = %link.name, "{}", describe(&subnets));
+            self.let_forward(&link, &machine);
             self.link_is_ready(&machine, index);
         }
-        Ok(performed.again || !serves)
+        if !was_whole && !actions.is_empty() && actions.iter().all(|a| *a == Action::Guard) {
+            // No event tells of it.
+            self.dirty.insert(index);
+        }
+        Ok(Outcome::of(!performed.again && serves))
     }
 
     /// The machine that a link belongs to: the one that registered with it, or else the
@@ -170,10 +177,11 @@ impl Daemon {
             v6: profile.v6,
         };
         let first: Vec<Subnets> = [present, kept, Some(asked)].into_iter().flatten().collect();
-        if self
+        let by_the_host = |prefix| self.world.clash(prefix, LINK_GROUP).is_none();
+        let crossed = self
             .wish(machine, prefix, first.clone())
-            .is_crossed(|p| self.is_free(p, machine))
-        {
+            .is_crossed(by_the_host);
+        if crossed && !std::mem::replace(&mut self.routes_are_fresh, true) {
             // The kernel does not tell of every route that goes: before a machine
             // has to move, what is in its way is looked at anew.
             let routes = self.monitor.routes().await?;
@@ -292,12 +300,6 @@ impl Daemon {
         if told || self.clash_with(&subnets).is_none() {
             return;
         }
-        eprintln!(
-            "DEBUG {:?}",
-            subnets
-                .prefixes()
-                .find_map(|p| self.world.clash(p, LINK_GROUP))
-        );
         let by = self
             .world
             .link(link)
@@ -339,6 +341,13 @@ impl Daemon {
             domain: self.dns.domain.clone(),
             mtu: Some(self.mtu_for(link)),
         }
+    }
+
+    /// The MTU for the host's end of a new link, where host0 gets a smaller one than it
+    /// has: of what is between the two, a veth drops without a word what the host sends.
+    fn narrower(&self, link: &Link) -> Option<u32> {
+        let is_new = self.links.get(&link.index).is_none_or(|own| !own.confirmed);
+        Some(self.mtu_for(link)).filter(|mtu| is_new && *mtu < link.mtu)
     }
 
     /// The MTU for a container: that of the way out, where it is narrower than the

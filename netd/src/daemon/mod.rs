@@ -33,6 +33,7 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use crate::log::Pace;
 use crate::machines::{Claims, RegistryDir};
 use crate::nft;
 use crate::profiles::Profiles;
@@ -49,15 +50,24 @@ pub use healing::Remake;
 use links::OwnLink;
 use registration::Entry;
 use retry::Retries;
-pub use status::{LeaseStatus, MachineStatus, Query};
+use status::Queries;
+pub use status::{LeaseStatus, ListedMachine, MachineStatus, Query};
 
+/// How many links or inputs are seen to before others get their turn.
+const AT_ONCE: u32 = 16;
 /// How many events are taken in before the marked links are reconciled.
 const BATCH: usize = 256;
 /// How many events other than the kernel's may wait.
 const INPUTS: usize = 1024;
-/// How long after lost events all is read anew. The kernel tells of no further loss
-/// until what it had queued was read, so that must be over first.
+/// How long after lost events all is read anew at the earliest: what loses events seldom
+/// loses one alone.
 const RESYNCHRONIZE_AFTER: Duration = Duration::from_millis(100);
+/// Of netd's time, reading all anew takes one part in so many at the most.
+const RESYNCHRONIZE_SHARE: u32 = 4;
+/// Lines about lost events.
+static OVERRUN: Pace = Pace::new();
+/// Lines about a firewall table that cannot be read or restored.
+static UNHEALED: Pace = Pace::new();
 /// How long after a failure it is tried again to read the host's state anew, or to
 /// restore the firewall table.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -81,8 +91,6 @@ pub enum Input {
     PublishAgain(MachineName),
     /// The host's name servers may have changed.
     DnsChanged,
-    /// Somebody asks on the bus.
-    Query(Query),
 }
 
 impl From<SupervisorEvent> for Input {
@@ -161,12 +169,18 @@ pub struct Daemon {
     retries: Retries,
     /// When all is to be read anew, after events were lost.
     resynchronize_at: Option<Instant>,
+    /// How long after lost events that is.
+    resynchronize_pause: Duration,
+    /// Whether routes were read anew since links are being reconciled.
+    routes_are_fresh: bool,
     /// When the firewall table is looked at without an event; until then there is
     /// nothing to hear of it.
     heal_at: Option<Instant>,
     lapse_at: Instant,
     sender: mpsc::Sender<Input>,
     inputs: mpsc::Receiver<Input>,
+    /// What is asked on the bus.
+    queries: Queries,
 }
 
 /// Why the daemon cannot start.
@@ -243,6 +257,8 @@ impl Daemon {
             healing: Healing::start(&places),
             retries: Retries::default(),
             resynchronize_at: None,
+            resynchronize_pause: RESYNCHRONIZE_AFTER,
+            routes_are_fresh: false,
             heal_at: None,
             lapse_at: Instant::now() + LAPSE_EVERY,
             places,
@@ -251,6 +267,7 @@ impl Daemon {
             registry,
             sender,
             inputs,
+            queries: Queries::default(),
         };
         left_behind::watch(&daemon.places.runtime, daemon.sender.clone());
         daemon.resynchronize().await?;
@@ -265,12 +282,13 @@ impl Daemon {
 
     fn listen_for_supervisors(&mut self) -> Result<(), StartError> {
         let path = self.places.runtime.join("supervisor.sock");
-        let mut accepting = accept_supervisors(&path, &self.sender)?;
+        let connections = supervisors::Connections::default();
+        let mut accepting = accept_supervisors(&path, &connections, &self.sender)?;
         let (socket, sender) = (path.clone(), self.sender.clone());
         let remake = move || {
             accepting.abort();
-            accepting =
-                accept_supervisors(&socket, &sender).map_err(|error| crate::log::chain(&error))?;
+            accepting = accept_supervisors(&socket, &connections, &sender)
+                .map_err(|error| crate::log::chain(&error))?;
             Ok(())
         };
         self.keep(path, Box::new(remake));
@@ -308,11 +326,12 @@ impl Daemon {
                 told = self.monitor.next() => self.take_kernel_events(told?)?,
                 Some(input) = self.inputs.recv() => {
                     self.take(input).await;
-                    for _ in 0..BATCH {
+                    for _ in 1..AT_ONCE {
                         let Ok(input) = self.inputs.try_recv() else { break };
                         self.take(input).await;
                     }
                 }
+                query = self.queries.next() => self.answer(query),
                 event = self.nft_monitor.next(), if self.heal_at.is_none() => {
                     self.take_firewall_event(event);
                 }
@@ -353,8 +372,12 @@ impl Daemon {
             self.apply(event, author);
             return;
         }
-        tracing::info!("the kernel's events came faster than they were read: reading all anew");
-        let after = Instant::now() + RESYNCHRONIZE_AFTER;
+        OVERRUN.say(|more| {
+            tracing::info!(
+                "the kernel's events came faster than they were read: reading all anew{more}"
+            );
+        });
+        let after = Instant::now() + self.resynchronize_pause;
         // Not put off again and again by those that are lost meanwhile.
         self.resynchronize_at.get_or_insert(after);
     }
@@ -391,7 +414,11 @@ impl Daemon {
 
     /// Reads all that is there, and marks every link.
     async fn resynchronize(&mut self) -> Result<(), crate::rtnl::RtnlError> {
+        let began = Instant::now();
+        // After a loss the kernel tells nothing more until what it had queued was read.
+        self.monitor.discard()?;
         let snapshot = self.monitor.snapshot().await?;
+        self.resynchronize_pause = RESYNCHRONIZE_AFTER.max(began.elapsed() * RESYNCHRONIZE_SHARE);
         self.world.reset(snapshot);
         for own in self.links.values_mut() {
             // What was told now is newer.
@@ -399,6 +426,7 @@ impl Daemon {
         }
         self.dirty.extend(self.world.links().map(|link| link.index));
         self.dirty.extend(self.links.keys());
+        self.dirty.extend(&self.retired);
         self.uplinks_dirty = true;
         self.host_addresses_changed();
         Ok(())
@@ -417,7 +445,6 @@ impl Daemon {
             Input::NamesLeft(names) => self.names_left(names),
             Input::PublishAgain(name) => self.publish_again(&name),
             Input::DnsChanged => self.reread_dns(),
-            Input::Query(query) => self.answer(query),
         }
     }
 
@@ -444,15 +471,22 @@ impl Daemon {
                 by.unwrap_or("an unknown program")
             ),
             Err(error) => {
-                tracing::error!("{}", crate::log::chain(&error));
+                UNHEALED.say(|more| tracing::error!("{}{more}", crate::log::chain(&error)));
                 self.heal_at = Some(Instant::now() + TRY_AGAIN_AFTER);
             }
         }
     }
 
     async fn reconcile(&mut self) {
-        while let Some(index) = self.dirty.pop_first() {
+        self.routes_are_fresh = false;
+        for count in 1.. {
+            let Some(index) = self.dirty.pop_first() else {
+                break;
+            };
             self.reconcile_link(index).await;
+            if count % AT_ONCE == 0 {
+                tokio::task::yield_now().await;
+            }
         }
         if self.uplinks_dirty && !self.links.is_empty() {
             self.uplinks_dirty = false;
@@ -485,10 +519,11 @@ impl Daemon {
 
 fn accept_supervisors(
     path: &Path,
+    connections: &supervisors::Connections,
     daemon: &mpsc::Sender<Input>,
 ) -> Result<AbortHandle, supervisors::ListenError> {
     let listener = supervisors::listen_at(path)?;
-    let accepting = supervisors::accept_all(listener, daemon.clone());
+    let accepting = supervisors::accept_all(listener, connections.clone(), daemon.clone());
     Ok(tokio::task::spawn_local(accepting).abort_handle())
 }
 

@@ -13,12 +13,16 @@ use tokio::time::Instant;
 
 use super::bridged::Following;
 use super::{Daemon, Input};
+use crate::log::Pace;
 use crate::machines::{Attachment, Machine};
 use crate::supervisors::{ConnectionId, Registering, SupervisorEvent};
 use crate::{leader_watch, log};
 
 /// After what time a record that could not be written is tried again.
 const PUBLISH_AGAIN: Duration = Duration::from_secs(1);
+
+/// That a record cannot be written is said at this pace.
+static UNWRITTEN: Pace = Pace::new();
 
 /// A machine with what serves it.
 #[derive(Debug)]
@@ -42,6 +46,10 @@ pub(super) struct Entry {
     pub ended: bool,
     /// Whether its supervisor has ended, which may have said goodbye before.
     pub unsupervised: bool,
+    /// What watches its supervisor while that has no connection.
+    supervisor_watch: Option<AbortHandle>,
+    /// What its record did not say the last time that it could not be written.
+    unwritten: Option<BTreeSet<std::net::IpAddr>>,
     tasks: Vec<AbortHandle>,
 }
 
@@ -59,6 +67,8 @@ impl Entry {
             written: None,
             ended: false,
             unsupervised: false,
+            supervisor_watch: None,
+            unwritten: None,
             tasks: Vec::new(),
         }
     }
@@ -121,7 +131,16 @@ impl Daemon {
         self.insert(entry);
         // One that has ended says so at once, by the same way as one that ends later.
         self.watch_process(name, leader, None, Input::LeaderEnded);
-        self.watch_process(name, supervisor, None, Input::SupervisorEnded);
+        self.watch_supervisor(name, supervisor);
+    }
+
+    /// Watches a supervisor that has no connection: the end of one tells as much, and
+    /// costs no further descriptor.
+    fn watch_supervisor(&mut self, name: MachineName, supervisor: LeaderId) {
+        let watch = self.watch_process(name, supervisor, None, Input::SupervisorEnded);
+        if let Some(entry) = self.machines.get_mut(&name) {
+            entry.supervisor_watch = watch;
+        }
     }
 
     fn watch_process(
@@ -130,7 +149,7 @@ impl Daemon {
         process: LeaderId,
         pidfd: Option<OwnedFd>,
         input: fn(MachineName, LeaderId) -> Input,
-    ) {
+    ) -> Option<AbortHandle> {
         let daemon = self.sender.clone();
         let task = tokio::task::spawn_local(async move {
             match pidfd {
@@ -139,9 +158,10 @@ impl Daemon {
             }
             let _ = daemon.send(input(name, process)).await;
         });
-        if let Some(entry) = self.machines.get_mut(&name) {
-            entry.tasks.push(task.abort_handle());
-        }
+        let entry = self.machines.get_mut(&name)?;
+        entry.tasks.retain(|task| !task.is_finished());
+        entry.tasks.push(task.abort_handle());
+        Some(task.abort_handle())
     }
 
     pub(super) async fn take_supervisor_event(&mut self, event: SupervisorEvent) {
@@ -168,8 +188,11 @@ impl Daemon {
                 {
                     // Whether it crashed or comes again, its process tells.
                     entry.connection = None;
+                    let supervisor = entry.machine.supervisor.clone();
                     if entry.unsupervised {
                         self.crashed(name).await;
+                    } else {
+                        self.watch_supervisor(name, supervisor);
                     }
                 }
             }
@@ -271,7 +294,7 @@ impl Daemon {
         } = registering;
         let (leader, supervisor) = (registering.leader, registering.supervisor);
         let name = registration.name;
-        let mut machine = Machine::new(registration, leader.clone(), supervisor.clone());
+        let mut machine = Machine::new(registration, leader.clone(), supervisor);
         machine.cgroup_id = self.cgroup_id(&machine);
         tracing::info!(
             machine = %name,
@@ -292,8 +315,6 @@ impl Daemon {
             Some(registering.leader_pidfd),
             Input::LeaderEnded,
         );
-        let pidfd = Some(registering.supervisor_pidfd);
-        self.watch_process(name, supervisor, pidfd, Input::SupervisorEnded);
         self.attach(name, attachment, netlink);
     }
 
@@ -303,6 +324,9 @@ impl Daemon {
         let Some(entry) = self.machines.get_mut(&name) else {
             return;
         };
+        if let Some(watch) = entry.supervisor_watch.take() {
+            watch.abort();
+        }
         entry.connection = Some(registering.connection);
         entry.to_supervisor = Some(registering.answer);
         self.connections.insert(registering.connection, name);
@@ -412,23 +436,41 @@ impl Daemon {
             .record(&self.boot_id, link.map(|link| link.name.as_str()));
         let found = self.found_by_address(&entry.machine);
         if let Err(error) = self.registry.publish(name, &text, before, &found) {
-            tracing::error!(machine = %name, "its name does not resolve: {}", log::chain(&error));
-            let (name, daemon) = (*name, self.sender.clone());
-            let again = tokio::task::spawn_local(async move {
-                tokio::time::sleep(PUBLISH_AGAIN).await;
-                let _ = daemon.send(Input::PublishAgain(name)).await;
+            UNWRITTEN.say(|more| {
+                let why = log::chain(&error);
+                tracing::error!(machine = %name, "its name does not resolve: {why}{more}");
             });
-            if let Some(entry) = self.machines.get_mut(&name) {
-                entry.tasks.retain(|task| !task.is_finished());
-                entry.tasks.push(again.abort_handle());
-            }
+            self.publish_later(*name, before);
         }
+    }
+
+    /// Has a machine's record tried again, once however often it is asked for.
+    fn publish_later(&mut self, name: MachineName, before: &BTreeSet<std::net::IpAddr>) {
+        let Some(entry) = self.machines.get_mut(&name) else {
+            return;
+        };
+        let waits = entry.unwritten.is_some();
+        entry.unwritten.get_or_insert_default().extend(before);
+        if waits {
+            return;
+        }
+        let daemon = self.sender.clone();
+        let again = tokio::task::spawn_local(async move {
+            tokio::time::sleep(PUBLISH_AGAIN).await;
+            let _ = daemon.send(Input::PublishAgain(name)).await;
+        });
+        entry.tasks.retain(|task| !task.is_finished());
+        entry.tasks.push(again.abort_handle());
     }
 
     /// What could not be written is tried again.
     pub(super) fn publish_again(&mut self, name: &MachineName) {
-        if self.machines.get(name).is_some_and(Entry::is_published) {
-            self.publish(name);
+        let Some(entry) = self.machines.get_mut(name) else {
+            return;
+        };
+        let before = entry.unwritten.take().unwrap_or_default();
+        if entry.is_published() {
+            self.publish_after(name, &before);
         }
     }
 }

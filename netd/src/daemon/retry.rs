@@ -36,6 +36,15 @@ impl Retries {
         retry.failures
     }
 
+    /// Has a link looked at again after the shortest pause; it has not failed.
+    pub fn put_off(&mut self, index: u32, now: Instant) {
+        let retry = self.0.entry(index).or_insert(Retry {
+            failures: 0,
+            at: None,
+        });
+        retry.at = Some(now + FIRST);
+    }
+
     /// How often a link has failed.
     pub fn failures(&self, index: u32) -> u32 {
         self.0.get(&index).map_or(0, |retry| retry.failures)

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::{Instant, UNIX_EPOCH};
 
 use registry::MachineName;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::Daemon;
 use super::registration::Entry;
@@ -14,9 +14,53 @@ use crate::machines::Attachment;
 #[derive(Debug)]
 pub enum Query {
     /// All machines that run.
-    List(oneshot::Sender<Vec<MachineStatus>>),
+    List(oneshot::Sender<Vec<ListedMachine>>),
+    /// One machine, as a list has it.
+    One(MachineName, oneshot::Sender<Option<ListedMachine>>),
     /// One machine, with the leases of its link.
     Status(MachineName, oneshot::Sender<Option<MachineStatus>>),
+}
+
+/// How many questions may wait; who asks more waits to ask.
+const QUERIES_MAX: usize = 8;
+
+/// The questions that wait. Anybody may ask: so they have a queue of their own, of
+/// which each turn of the daemon answers one, and never fill that of the supervisors.
+#[derive(Debug)]
+pub(super) struct Queries {
+    sender: mpsc::Sender<Query>,
+    receiver: mpsc::Receiver<Query>,
+}
+
+impl Default for Queries {
+    fn default() -> Self {
+        let (sender, receiver) = mpsc::channel(QUERIES_MAX);
+        Self { sender, receiver }
+    }
+}
+
+impl Queries {
+    /// The next question. Nothing is lost if the future is dropped.
+    pub(super) async fn next(&mut self) -> Query {
+        match self.receiver.recv().await {
+            Some(query) => query,
+            // There is always one sender.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// What a list has of a machine.
+#[derive(Clone, Debug)]
+pub struct ListedMachine {
+    /// Its name.
+    pub name: String,
+    /// The manager that registered it.
+    pub service: String,
+    /// `host`, `private`, `veth` or `bridge`.
+    pub network: &'static str,
+    /// Its addresses, in the order in which its name resolves.
+    pub addresses: Vec<String>,
 }
 
 /// What is to be known of a machine.
@@ -62,11 +106,24 @@ pub struct LeaseStatus {
 }
 
 impl Daemon {
+    /// Where questions are asked.
+    #[must_use]
+    pub fn queries(&self) -> mpsc::Sender<Query> {
+        self.queries.sender.clone()
+    }
+
     pub(super) fn answer(&self, query: Query) {
         match query {
             Query::List(answer) => {
-                let running = self.machines.values().filter(|entry| entry.runs());
-                let _ = answer.send(running.map(|entry| self.status(entry)).collect());
+                // What it costs, anybody can have it done again and again.
+                if !answer.is_closed() {
+                    let running = self.machines.values().filter(|entry| entry.runs());
+                    let _ = answer.send(running.map(ListedMachine::from).collect());
+                }
+            }
+            Query::One(name, answer) => {
+                let entry = self.machines.get(&name).filter(|entry| entry.runs());
+                let _ = answer.send(entry.map(ListedMachine::from));
             }
             Query::Status(name, answer) => self.answer_status(&name, answer),
         }
@@ -128,6 +185,18 @@ impl Daemon {
                 .map(|prefix| prefix.to_string())
                 .unwrap_or_default(),
             leases: Vec::new(),
+        }
+    }
+}
+
+impl From<&Entry> for ListedMachine {
+    fn from(entry: &Entry) -> Self {
+        let machine = &entry.machine;
+        Self {
+            name: machine.name.to_string(),
+            service: machine.service.clone(),
+            network: machine.attachment.as_str(),
+            addresses: machine.addresses.iter().map(ToString::to_string).collect(),
         }
     }
 }

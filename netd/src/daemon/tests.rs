@@ -105,7 +105,7 @@ impl Rig {
     async fn register(&mut self, name: &str, network: Network) {
         self.connections += 1;
         let (leader, leader_pidfd) = self.payload.identity();
-        let (supervisor, supervisor_pidfd) = self.payload.identity();
+        let (supervisor, _) = self.payload.identity();
         let registering = Registering {
             connection: ConnectionId::from(self.connections),
             answer: self.answer.clone(),
@@ -122,7 +122,6 @@ impl Rig {
             leader,
             leader_pidfd,
             supervisor,
-            supervisor_pidfd,
             netlink: None,
         };
         let event = SupervisorEvent::Registered(Box::new(registering));

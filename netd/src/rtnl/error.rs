@@ -10,6 +10,9 @@ pub enum RtnlError {
     /// No netlink socket.
     #[error("cannot open a netlink socket: is netd allowed to (CAP_NET_ADMIN)?")]
     Open(#[source] io::Error),
+    /// Events cannot be read.
+    #[error("cannot read the kernel's events")]
+    Events(#[source] io::Error),
     /// A listing of what is there failed.
     #[error("cannot list the host's {what}")]
     Dump {
@@ -51,7 +54,7 @@ impl RtnlError {
     pub fn errno(&self) -> Option<i32> {
         match self {
             Self::Link { source, .. } | Self::Address { source, .. } => source.raw_os_error(),
-            Self::Open(_) | Self::Dump { .. } => None,
+            Self::Open(_) | Self::Events(_) | Self::Dump { .. } => None,
         }
     }
 

@@ -19,6 +19,9 @@ use crate::netlink::{self, DATAGRAM_MAX};
 /// allows; what is lost all the same is an [`Event::Overrun`].
 const RECEIVE_BUFFER: usize = 8 << 20;
 
+/// How many events are thrown away at once.
+const DISCARDED_MAX: usize = 1 << 16;
+
 const GROUPS: [MulticastGroup; 5] = [
     MulticastGroup::Link,
     MulticastGroup::Ipv4Ifaddr,
@@ -130,6 +133,25 @@ impl Monitor {
         }
     }
 
+    /// Throws away what was not read yet, before all is read anew.
+    ///
+    /// # Errors
+    /// [`RtnlError::Events`].
+    pub fn discard(&mut self) -> Result<(), RtnlError> {
+        self.waiting.clear();
+        // Bounded: who changes links faster than this reads has all read anew again.
+        for _ in 0..DISCARDED_MAX {
+            let socket = self.socket.get_ref().as_fd();
+            match netlink::receive(socket, &mut self.buffer) {
+                Ok(None) => return Ok(()),
+                Ok(Some(_)) => {}
+                Err(error) if is_loss(&error) => {}
+                Err(error) => return Err(RtnlError::Events(error)),
+            }
+        }
+        Ok(())
+    }
+
     /// Reads all that is there. Events of changes that it holds already may follow.
     ///
     /// # Errors
@@ -191,15 +213,17 @@ fn take(
             events.extend(datagram.messages().filter_map(decode));
             Ok(true)
         }
-        Err(error)
-            if error.raw_os_error() == Some(libc::ENOBUFS)
-                || error.kind() == io::ErrorKind::FileTooLarge =>
-        {
+        Err(error) if is_loss(&error) => {
             events.push_back((Event::Overrun, Author::default()));
             Ok(true)
         }
         Err(error) => Err(error),
     }
+}
+
+/// Whether an error says that events were lost, and nothing worse.
+fn is_loss(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ENOBUFS) || error.kind() == io::ErrorKind::FileTooLarge
 }
 
 /// Reads one netlink message, with its header, as an event; `None` if it tells of

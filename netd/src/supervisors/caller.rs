@@ -19,8 +19,8 @@ const GENERATIONS: u32 = 3;
 pub(super) struct Caller {
     /// Which process it is.
     pub process: LeaderId,
-    /// A pidfd of it.
-    pub pidfd: OwnedFd,
+    /// While this is held, its process id is nobody else's.
+    _pidfd: OwnedFd,
 }
 
 /// Who is at the other end: root, in a process that netd can see.
@@ -44,7 +44,10 @@ pub(super) fn of(socket: &impl AsFd) -> Result<Caller, Rejected> {
         pidfd => pidfd.map_err(gone)?,
     };
     let process = LeaderId::of(number, &pidfd).map_err(gone)?;
-    Ok(Caller { process, pidfd })
+    Ok(Caller {
+        process,
+        _pidfd: pidfd,
+    })
 }
 
 impl Caller {
@@ -81,7 +84,7 @@ mod tests {
         let pidfd = pidfd_open(raw, PidfdFlags::empty()).unwrap();
         Caller {
             process: LeaderId::of(pid, &pidfd).unwrap(),
-            pidfd,
+            _pidfd: pidfd,
         }
     }
 

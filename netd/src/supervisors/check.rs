@@ -73,7 +73,6 @@ pub(super) fn check(
         leader,
         leader_pidfd,
         supervisor: caller.process,
-        supervisor_pidfd: caller.pidfd,
         netlink,
     })
 }

@@ -10,6 +10,7 @@ mod connection;
 mod sys;
 mod waiting;
 
+use std::cell::Cell;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -79,8 +80,6 @@ pub struct Registering {
     pub leader_pidfd: OwnedFd,
     /// The caller.
     pub supervisor: LeaderId,
-    /// A pidfd of it.
-    pub supervisor_pidfd: OwnedFd,
     /// A NETLINK_ROUTE socket from inside the container's network namespace.
     pub netlink: Option<OwnedFd>,
 }
@@ -121,20 +120,35 @@ fn listen_on(path: &Path) -> io::Result<AsyncFd<OwnedFd>> {
     crate::async_fd::watch(socket, Interest::READABLE)
 }
 
+/// The connections that there are, and the places for further ones. They outlive the
+/// socket that they came by, where that is made anew.
+#[derive(Clone, Debug, Default)]
+pub struct Connections {
+    slots: Rc<()>,
+    waiting: Waiting,
+    last: Rc<Cell<u64>>,
+}
+
+impl Connections {
+    fn next_id(&self) -> ConnectionId {
+        self.last.set(self.last.get() + 1);
+        ConnectionId(self.last.get())
+    }
+}
+
 /// Takes connections for ever, and tells `events` what comes from them.
 pub async fn accept_all<T: From<SupervisorEvent> + 'static>(
     listener: AsyncFd<OwnedFd>,
+    connections: Connections,
     events: mpsc::Sender<T>,
 ) {
-    let slots = Rc::new(());
-    let waiting = Waiting::default();
-    let mut next = 0;
+    let Connections { slots, waiting, .. } = &connections;
     loop {
         let Some(socket) = accept(&listener).await else {
             tokio::time::sleep(PAUSE).await;
             continue;
         };
-        if Rc::strong_count(&slots) > CONNECTIONS_MAX {
+        if Rc::strong_count(slots) > CONNECTIONS_MAX {
             TOO_MANY.say(|held_back| {
                 tracing::warn!(
                     "{CONNECTIONS_MAX} supervisors are connected: one turned away{held_back}"
@@ -143,8 +157,7 @@ pub async fn accept_all<T: From<SupervisorEvent> + 'static>(
             connection::turn_away(&socket, &too_many());
             continue;
         }
-        next += 1;
-        let id = ConnectionId(next);
+        let id = connections.next_id();
         let (slot, events, place) = (slots.clone(), events.clone(), waiting.join(id));
         tokio::task::spawn_local(async move {
             connection::serve(id, socket, place, &events).await;

@@ -34,6 +34,9 @@ const IPV6: &[(&str, &str)] = &[
     ("force_forwarding", "1"),
 ];
 
+/// The parameter that protects from nothing, and is set when a link is up.
+const LATE: &str = "force_forwarding";
+
 /// Which of the guard's parameters a link has as they should be, as far as somebody told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Held(u32);
@@ -104,12 +107,29 @@ pub fn ipv4_guard() -> impl Iterator<Item = (&'static str, &'static str)> {
 /// [`SysctlError::Write`].
 pub fn guard(link: &str, protocol: Protocol, held: Held) -> Result<(), SysctlError> {
     for (at, (of, key, value)) in parameters().enumerate() {
-        if of != protocol || held.has(at) {
+        if of != protocol || held.has(at) || key == LATE {
             continue;
         }
         match Sysctl::of_link(protocol, link, key)?.write(value) {
             // The kernel may be without IPv6, or without the parameter.
             Err(SysctlError::Missing { .. }) if protocol == Protocol::V6 => {}
+            written => written?,
+        }
+    }
+    Ok(())
+}
+
+/// Has the host forward a link's IPv6 packets, if it does not yet.
+///
+/// # Errors
+/// [`SysctlError::LinkName`], [`SysctlError::Write`].
+pub fn let_forward(link: &str, held: Held) -> Result<(), SysctlError> {
+    for (at, (protocol, key, value)) in parameters().enumerate() {
+        if key != LATE || held.has(at) {
+            continue;
+        }
+        match Sysctl::of_link(protocol, link, key)?.write(value) {
+            Err(SysctlError::Missing { .. }) => {}
             written => written?,
         }
     }

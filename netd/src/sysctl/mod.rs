@@ -18,7 +18,7 @@ mod undo;
 mod watch;
 
 pub use forwarding::{act_as_router, enable_forwarding};
-pub use guard::{Corrected, Held, correct_link, guard, ipv4_guard};
+pub use guard::{Corrected, Held, correct_link, guard, ipv4_guard, let_forward};
 pub use undo::{UndoRecord, Undone};
 pub use watch::{Changed, Ended, Watch};
 

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::{Change, Protocol, Sysctl, SysctlError, UndoRecord};
-use super::{Held, act_as_router, correct_link, enable_forwarding, forwarding, guard};
+use super::{Held, act_as_router, correct_link, enable_forwarding, forwarding, guard, let_forward};
 
 /// Runs a test on a thread in a new network namespace, with a directory of its own.
 fn in_new_netns(test: impl FnOnce(PathBuf) + Send + 'static) {
@@ -407,5 +407,6 @@ fn without_force_forwarding_the_global_switch_keeps_the_learnt_route() {
 
 fn guard_link(link: &str) -> Result<(), SysctlError> {
     guard(link, Protocol::V4, Held::default())?;
-    guard(link, Protocol::V6, Held::default())
+    guard(link, Protocol::V6, Held::default())?;
+    let_forward(link, Held::default())
 }
