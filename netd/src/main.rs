@@ -103,12 +103,12 @@ async fn serve(places: Places, lock: File, arguments: &Arguments) -> anyhow::Res
 
 /// Serves on the bus socket, and anew when somebody removes it.
 fn serve_bus(daemon: &mut Daemon, path: PathBuf) -> Result<(), bus::BusError> {
-    let sender = daemon.sender();
-    let mut serving = bus::serve(&path, sender.clone())?;
+    let queries = daemon.queries();
+    let mut serving = bus::serve(&path, queries.clone())?;
     let socket = path.clone();
     let again = move || {
         serving.abort();
-        serving = bus::serve(&socket, sender.clone()).map_err(|error| log::chain(&error))?;
+        serving = bus::serve(&socket, queries.clone()).map_err(|error| log::chain(&error))?;
         Ok(())
     };
     daemon.keep(path, Box::new(again));

@@ -1,9 +1,10 @@
 //! What local users can do to netd's bus socket: nothing that keeps others from it.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use netns_fixtures::{Host, Running, wait_until};
-use rspawn_tests::{SOON, with_netd};
+use rspawn_tests::{SOON, Start, record, with_netd};
 
 /// Opens so many connections as a user, and keeps those that are not closed.
 fn crowd<'a>(host: &'a Host, uid: u32, count: u32, greeting: &str) -> Running<'a> {
@@ -141,4 +142,101 @@ fn rubbish_and_connections_that_come_and_go_leave_nothing() {
         );
         assert!(netd.stderr().lines().count() < 20, "{}", netd.stderr());
     });
+}
+
+/// Asks without end over many connections, and reads no answer faster than it must.
+const ASK_WITHOUT_END: &str = r#"
+import os, select, socket, struct, sys
+interface, member = sys.argv[1].rsplit('.', 1)
+def call(serial):
+    fields = b''
+    for code, sig, value in ((1, b'o', b'/org/rspawn/Netd1'), (2, b's', interface.encode()), (3, b's', member.encode())):
+        fields += bytes(-len(fields) % 8) + bytes([code, 1]) + sig + b'\0' + struct.pack('<I', len(value)) + value + b'\0'
+    head = b'l\1\0\1' + struct.pack('<III', 0, serial, len(fields))
+    return head + fields + bytes(-len(fields) % 8)
+calls = b''.join(call(serial) for serial in range(1, 2001))
+peers = {}
+for n in range(30):
+    s = socket.socket(socket.AF_UNIX)
+    s.connect('/run/rspawn/bus.sock')
+    s.sendall(b'\0AUTH EXTERNAL ' + str(os.getuid()).encode().hex().encode() + b'\r\n')
+    s.recv(100)
+    s.setblocking(False)
+    peers[s] = b'BEGIN\r\n' + calls
+taken, read, told = 0, 0, False
+while True:
+    readable, writable, _ = select.select(peers, peers, [], 10)
+    for s in writable:
+        if not peers[s]: peers[s] = calls
+        try: sent = s.send(peers[s])
+        except BlockingIOError: continue
+        taken += sent
+        peers[s] = peers[s][sent:]
+    # A little of the answers, so that none waits for too long.
+    for s in readable:
+        try: read += len(s.recv(SLOWLY))
+        except BlockingIOError: pass
+    if read > 100000 and not told:
+        told = True
+        print('asking', flush=True)
+"#;
+
+fn one_who_asks_without_end(call: &str, slowly: u32) {
+    with_netd(|host, netd| {
+        let start = |name: &str| {
+            Start::without_network(host, name, &host.busybox_tree())
+                .args(["-n", "-a", "/bin/sleep", "1000"])
+                .start()
+        };
+        let _first = start("first");
+        assert!(wait_until(SOON, || record(host, "first").is_some()));
+        let memory = || {
+            let status = fs::read_to_string(format!("/proc/{}/status", netd.pid())).unwrap();
+            let line = status
+                .lines()
+                .find_map(|line| line.strip_prefix("RssAnon:"));
+            let kib = line.unwrap().trim_end_matches("kB").trim();
+            kib.parse::<u64>().unwrap()
+        };
+        let before = memory();
+        let script = ASK_WITHOUT_END.replace("SLOWLY", &slowly.to_string());
+        let mut asking = host
+            .command("setpriv")
+            .args(["--reuid=65534", "--clear-groups", "python3", "-c", &script])
+            .args([call])
+            .spawn("asking");
+        asking.wait_for_output("asking", SOON);
+        for n in 0..5 {
+            let name = format!("new-{n}");
+            let began = Instant::now();
+            let new = start(&name);
+            assert!(wait_until(SOON, || record(host, &name).is_some()));
+            host.run(&format!("getent -s rspawn ahosts {name}"));
+            let as_another = "setpriv --reuid=2 --regid=2 --clear-groups rspawnctl";
+            let status = host.run(&format!("{as_another} status {name}; {as_another} list"));
+            assert!(status.contains(&name), "{status}");
+            let took = began.elapsed();
+            assert!(took < Duration::from_secs(5), "{name}: {took:?}");
+            drop(new);
+        }
+        assert!(asking.ended().is_none(), "{}", asking.stderr());
+        let grown = memory().saturating_sub(before);
+        println!("{call}: {grown} KiB more");
+        assert!(grown < 8 * 1024, "{grown} KiB more");
+    });
+}
+
+#[test]
+fn one_who_lists_without_end_stalls_nobody() {
+    one_who_asks_without_end("org.rspawn.Netd1.List", 65536);
+}
+
+#[test]
+fn one_who_lists_without_end_and_hardly_reads_costs_no_memory() {
+    one_who_asks_without_end("org.rspawn.Netd1.List", 64);
+}
+
+#[test]
+fn one_who_asks_for_what_every_object_has_costs_no_memory() {
+    one_who_asks_without_end("org.freedesktop.DBus.Introspectable.Introspect", 64);
 }

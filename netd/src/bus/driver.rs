@@ -39,7 +39,7 @@ fn no_owner(name: &str) -> fdo::Error {
     fdo::Error::NameHasNoOwner(format!("{name} is not served here"))
 }
 
-#[interface(name = "org.freedesktop.DBus")]
+#[interface(name = "org.freedesktop.DBus", spawn = false)]
 impl Driver {
     fn hello(&self) -> &str {
         CLIENT

@@ -22,7 +22,7 @@ use tokio::task::AbortHandle;
 use zbus::connection::Builder;
 use zbus::{Connection, Guid, MessageStream};
 
-use crate::daemon::Input;
+use crate::daemon::Query;
 use crate::log::Pace;
 
 pub use netd1::PATH;
@@ -46,7 +46,7 @@ pub struct BusError {
 ///
 /// # Errors
 /// [`BusError`].
-pub fn serve(path: &Path, daemon: mpsc::Sender<Input>) -> Result<AbortHandle, BusError> {
+pub fn serve(path: &Path, daemon: mpsc::Sender<Query>) -> Result<AbortHandle, BusError> {
     let failed = |source| BusError {
         path: path.display().to_string(),
         source,
@@ -67,7 +67,7 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-async fn accept_all(listener: UnixListener, daemon: mpsc::Sender<Input>) {
+async fn accept_all(listener: UnixListener, daemon: mpsc::Sender<Query>) {
     let slots = slots::Slots::default();
     loop {
         let stream = match listener.accept().await {
@@ -108,7 +108,7 @@ async fn accept_all(listener: UnixListener, daemon: mpsc::Sender<Input>) {
 async fn connect(
     stream: UnixStream,
     credentials: UCred,
-    daemon: mpsc::Sender<Input>,
+    daemon: mpsc::Sender<Query>,
 ) -> zbus::Result<Connection> {
     let privileged = credentials.uid() == 0;
     let guid = Guid::generate();

@@ -6,7 +6,7 @@ use registry::MachineName;
 use tokio::sync::{mpsc, oneshot};
 use zbus::{OwnedVariant, Variant, fdo, interface};
 
-use crate::daemon::{Input, LeaseStatus, MachineStatus, Query};
+use crate::daemon::{LeaseStatus, ListedMachine, MachineStatus, Query};
 
 /// Where the object is.
 pub const PATH: &str = "/org/rspawn/Netd1";
@@ -17,12 +17,12 @@ type Properties = HashMap<&'static str, OwnedVariant>;
 
 /// The object, as one client sees it.
 pub(super) struct Netd1 {
-    daemon: mpsc::Sender<Input>,
+    daemon: mpsc::Sender<Query>,
     privileged: bool,
 }
 
 impl Netd1 {
-    pub(super) fn new(daemon: mpsc::Sender<Input>, privileged: bool) -> Self {
+    pub(super) fn new(daemon: mpsc::Sender<Query>, privileged: bool) -> Self {
         Self { daemon, privileged }
     }
 
@@ -30,20 +30,21 @@ impl Netd1 {
         let (sender, answer) = oneshot::channel();
         let stopping = |()| fdo::Error::Failed("netd is stopping".into());
         self.daemon
-            .send(Input::Query(query(sender)))
+            .send(query(sender))
             .await
             .map_err(|_| stopping(()))?;
         answer.await.map_err(|_| stopping(()))
     }
 }
 
-#[interface(name = "org.rspawn.Netd1")]
+// One call of a client after the other: what it sends meanwhile waits in its socket.
+#[interface(name = "org.rspawn.Netd1", spawn = false)]
 impl Netd1 {
     /// All machines that run: name, manager, attachment (`veth`, `bridge`, `private`
     /// or `host`), addresses.
     async fn list(&self) -> fdo::Result<Vec<Listed>> {
         let machines = self.ask(Query::List).await?;
-        let row = |m: MachineStatus| (m.name, m.service, m.network.to_owned(), m.addresses);
+        let row = |m: ListedMachine| (m.name, m.service, m.network.to_owned(), m.addresses);
         Ok(machines.into_iter().map(row).collect())
     }
 
@@ -52,8 +53,17 @@ impl Netd1 {
     async fn status(&self, name: &str) -> fdo::Result<Properties> {
         let unknown = || fdo::Error::Failed(format!("no machine {name} runs"));
         let machine = MachineName::from_query(name.as_bytes()).map_err(|_| unknown())?;
-        let status = self.ask(|sender| Query::Status(machine, sender)).await?;
-        properties(status.ok_or_else(unknown)?, self.privileged)
+        if self.privileged {
+            let status = self.ask(|sender| Query::Status(machine, sender)).await?;
+            all_properties(status.ok_or_else(unknown)?)
+        } else {
+            let listed = self.ask(|sender| Query::One(machine, sender)).await?;
+            let listed = listed.ok_or_else(unknown)?;
+            properties([
+                ("Name", listed.name.into()),
+                ("Addresses", listed.addresses.into()),
+            ])
+        }
     }
 
     /// The version of netd.
@@ -63,32 +73,33 @@ impl Netd1 {
     }
 }
 
-fn properties(status: MachineStatus, privileged: bool) -> fdo::Result<Properties> {
-    let mut properties = Properties::new();
-    let mut put = |key, value: Variant<'_>| -> fdo::Result<()> {
+fn all_properties(status: MachineStatus) -> fdo::Result<Properties> {
+    let leases: Vec<(String, String, u64)> = status.leases.iter().map(lease_row).collect();
+    properties([
+        ("Name", status.name.into()),
+        ("Addresses", status.addresses.into()),
+        ("Service", status.service.into()),
+        ("Id", status.id.into()),
+        ("RootDirectory", status.root.into()),
+        ("Leader", status.leader.into()),
+        ("Cgroup", status.cgroup.into()),
+        ("Network", status.network.into()),
+        ("Link", status.link.into()),
+        ("Timestamp", status.since.into()),
+        ("Subnets", status.subnets.into()),
+        ("Clash", status.clash.into()),
+        ("Leases", leases.into()),
+    ])
+}
+
+fn properties<const N: usize>(values: [(&'static str, Variant<'_>); N]) -> fdo::Result<Properties> {
+    let owned = |(key, value): (&'static str, Variant<'_>)| {
         let value = value
             .try_to_owned()
             .map_err(|error| fdo::Error::Failed(error.to_string()))?;
-        properties.insert(key, value);
-        Ok(())
+        Ok((key, value))
     };
-    put("Name", status.name.into())?;
-    put("Addresses", status.addresses.into())?;
-    if privileged {
-        put("Service", status.service.into())?;
-        put("Id", status.id.into())?;
-        put("RootDirectory", status.root.into())?;
-        put("Leader", status.leader.into())?;
-        put("Cgroup", status.cgroup.into())?;
-        put("Network", status.network.into())?;
-        put("Link", status.link.into())?;
-        put("Timestamp", status.since.into())?;
-        put("Subnets", status.subnets.into())?;
-        put("Clash", status.clash.into())?;
-        let leases: Vec<(String, String, u64)> = status.leases.iter().map(lease_row).collect();
-        put("Leases", leases.into())?;
-    }
-    Ok(properties)
+    values.into_iter().map(owned).collect()
 }
 
 /// Address, Ethernet address, seconds until it ends.
