@@ -26,6 +26,9 @@ const SETBACK_LAST: Duration = Duration::from_secs(300);
 /// The pause from which on netd's socket is watched for.
 const WATCH_FROM: Duration = Duration::from_millis(640);
 
+/// The pause before another try to reach a netd that has as many connections waiting as
+/// the kernel keeps for it.
+const BACKLOG_PAUSE: Duration = Duration::from_millis(5);
 /// How long netd may take to hear a goodbye.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(250);
 
@@ -48,12 +51,47 @@ impl Connection {
     /// Connects; never waits.
     ///
     /// # Errors
-    /// netd is not there, or does not keep up.
+    /// netd is not there; with `WouldBlock`, it is, but more connect than it has taken
+    /// so far.
     pub fn open() -> io::Result<Self> {
+        Self::open_at(Path::new(SUPERVISOR_SOCKET))
+    }
+
+    /// Connects; waits until netd takes the connection, as long as `leader` lives and no
+    /// longer than an answer may take.
+    ///
+    /// # Errors
+    /// netd is not there; with `WouldBlock`, it is, but does not keep up.
+    pub fn open_waiting(leader: impl AsFd) -> io::Result<Self> {
+        let patience = Duration::from_millis(ANSWER_TIMEOUT_MS);
+        Self::open_waiting_at(Path::new(SUPERVISOR_SOCKET), &leader, patience)
+    }
+
+    fn open_at(path: &Path) -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-        connect(&socket, &SocketAddrUnix::new(SUPERVISOR_SOCKET)?)?;
+        connect(&socket, &SocketAddrUnix::new(path)?)?;
         Ok(Self(socket))
+    }
+
+    fn open_waiting_at(path: &Path, leader: &impl AsFd, patience: Duration) -> io::Result<Self> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let error = match Self::open_at(path) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => error,
+                other => return other,
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(error);
+            }
+            // Nothing tells that there is room again (unix(7)).
+            let pause = Timespec::try_from(left.min(BACKLOG_PAUSE)).ok();
+            let mut waited = [PollFd::new(leader, PollFlags::IN)];
+            if poll(&mut waited, pause.as_ref()).is_ok_and(|ready| ready > 0) {
+                return Err(error);
+            }
+        }
     }
 
     /// Asks for the machine to be registered.
@@ -230,6 +268,11 @@ impl Watch {
                 self.retry = None;
                 Some(connection)
             }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                // It is there.
+                self.retry = Some((Instant::now() + RETRY_FIRST, pause));
+                None
+            }
             Err(_) if self.inotify.is_none() || Path::new(SUPERVISOR_SOCKET).exists() => {
                 self.retry = Some((Instant::now() + pause, (pause * 2).min(RETRY_LAST)));
                 None
@@ -253,6 +296,45 @@ fn watch_runtime_dir() -> io::Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::net::{accept, bind, listen};
+
+    #[test]
+    fn it_waits_for_a_netd_that_has_many_connections_to_take() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("supervisor.sock");
+        let flags = SocketFlags::CLOEXEC;
+        let netd = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+        bind(&netd, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        listen(&netd, 2).unwrap();
+        let mut before = vec![];
+        let full = loop {
+            match Connection::open_at(&path) {
+                Ok(connection) => before.push(connection),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+
+        let (leader, end_of_leader) = rustix::pipe::pipe().unwrap();
+        let brief = Duration::from_millis(50);
+        let began = Instant::now();
+        let given_up = Connection::open_waiting_at(&path, &leader, brief).unwrap_err();
+        assert_eq!(given_up.kind(), io::ErrorKind::WouldBlock);
+        assert!(began.elapsed() >= brief);
+
+        let long = Duration::from_secs(20);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| Connection::open_waiting_at(&path, &leader, long));
+            let _taken = accept(&netd).unwrap();
+            waiting.join().unwrap().unwrap();
+        });
+
+        // Full again; but the leader has ended.
+        drop(end_of_leader);
+        let began = Instant::now();
+        assert!(Connection::open_waiting_at(&path, &leader, long).is_err());
+        assert!(began.elapsed() < long / 2);
+    }
 
     #[test]
     fn the_pause_after_setbacks_is_bounded() {

@@ -125,8 +125,12 @@ impl Container<'_> {
             };
             tell!("{what}: {name} starts all the same, {network}");
         };
-        let connection = match Connection::open() {
+        let connection = match Connection::open_waiting(&self.leader) {
             Ok(connection) => connection,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                warn("netd has too many containers to register at once");
+                return Ok(None);
+            }
             Err(_) => {
                 if self.blueprint.config.private_network() {
                     warn("netd is not running (start it with `netd` or `systemctl start netd`)");
