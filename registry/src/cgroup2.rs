@@ -20,6 +20,9 @@ pub const MACHINE_SLICE: &str = "machine.slice";
 /// 5.7 on, for whoever owns the cgroup.
 pub const MARKS: [&str; 2] = ["trusted.rspawn", "user.rspawn"];
 
+/// The file that tells whether a process lives in a cgroup or below.
+pub const EVENTS: &str = "cgroup.events";
+
 const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::CLOEXEC);
@@ -148,6 +151,14 @@ impl Group {
         }
     }
 
+    /// Whether a process lives in it or below (cgroup.events).
+    ///
+    /// # Errors
+    /// It cannot be read, as when the cgroup is gone.
+    pub fn is_populated(&self) -> io::Result<bool> {
+        says_populated(&self.file(EVENTS)?)
+    }
+
     /// Writes to one of its files.
     ///
     /// # Errors
@@ -176,6 +187,17 @@ impl AsFd for Group {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
     }
+}
+
+/// What an open `cgroup.events` says at this moment.
+///
+/// # Errors
+/// As [`Group::is_populated`].
+pub fn says_populated(events: &OwnedFd) -> io::Result<bool> {
+    let mut buffer = [0; 256];
+    let read = rustix::io::pread(events, &mut buffer, 0)?;
+    let text = String::from_utf8_lossy(buffer.get(..read).unwrap_or(&[])).into_owned();
+    Ok(!text.lines().any(|line| line == "populated 0"))
 }
 
 /// Whether a cgroup is of rspawn's making.

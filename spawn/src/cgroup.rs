@@ -3,12 +3,14 @@
 //! scope, which is above the root of its cgroup namespace: nothing inside can name it.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use registry::MachineName;
-use registry::cgroup2::{Group, Hierarchy, MACHINE_SLICE, MARKS, is_marked, remove_tree};
+use registry::cgroup2::{
+    EVENTS, Group, Hierarchy, MACHINE_SLICE, MARKS, is_marked, remove_tree, says_populated,
+};
 use registry::unit_name::machine_scope;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, XattrFlags, mkdir, rmdir};
@@ -17,7 +19,6 @@ use rustix::io::Errno;
 use crate::error::{Doing, StepError};
 
 const PAYLOAD: &str = "payload";
-const EVENTS: &str = "cgroup.events";
 /// How long processes that were killed may take to go away.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a cgroup is made again that netd has taken for a crashed supervisor's.
@@ -166,7 +167,7 @@ fn clear(directory: &Path) -> Result<(), CgroupError> {
     let emptying = || format!("empty the cgroup {}", directory.display());
     if is_marked(&left) {
         kill(&left).doing(emptying)?;
-    } else if is_populated(&left).doing(emptying)? {
+    } else if left.is_populated().doing(emptying)? {
         return Err(CgroupError::Foreign(directory.to_owned()));
     }
     remove_tree(directory).doing(|| format!("remove the cgroup {}", directory.display()))?;
@@ -224,17 +225,6 @@ fn kill(group: &Group) -> io::Result<()> {
         )?;
     }
     Ok(())
-}
-
-fn is_populated(group: &Group) -> io::Result<bool> {
-    says_populated(&group.file(EVENTS)?)
-}
-
-fn says_populated(events: &OwnedFd) -> io::Result<bool> {
-    let mut buffer = [0; 256];
-    let read = rustix::io::pread(events, &mut buffer, 0)?;
-    let text = String::from_utf8_lossy(buffer.get(..read).unwrap_or(&[])).into_owned();
-    Ok(!text.lines().any(|line| line == "populated 0"))
 }
 
 #[cfg(test)]

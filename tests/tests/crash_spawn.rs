@@ -464,3 +464,43 @@ fn killed_while_it_boots_rspawn_leaves_nothing() {
     web.end(libc::SIGTERM);
     assert!(netd.ended().is_none());
 }
+
+/// Makes cgroups that root may not remove without its capability to pass over modes.
+const GIVE_CGROUPS_AWAY: &str = "cd /sys/fs/cgroup && mkdir -p given/below closed/below &&
+    chown 1000:1000 given given/below closed . && chmod 0700 closed && echo given >/run/given &&
+    exec sleep 1000";
+
+#[test]
+fn cgroups_that_the_payload_gave_away_keep_neither_name_nor_mount_points() {
+    with_stage(|stage, netd| {
+        let mut rspawn = Start::new(stage.host, "web", &stage.tree)
+            .args(["-n", "-a", "/bin/sh", "-ec", GIVE_CGROUPS_AWAY])
+            .start();
+        let cgroup = format!(
+            "{}/machine.slice/machine-web.scope",
+            stage.host.run("findmnt -n -o TARGET -t cgroup2 | head -n1")
+        );
+        let given = format!("{cgroup}/payload/given/below");
+        assert!(wait_until(SOON, || stage.host.exists(&given)));
+        assert!(wait_until(SOON, || stage
+            .host
+            .sh(&format!("stat -c %u {cgroup}/payload | grep -q 1000"))
+            .success()));
+        rspawn.supervisor().signal(libc::SIGKILL);
+        rspawn.wait();
+        let is_free =
+            || record(stage.host, "web").is_none() && !stage.host.exists("/run/rspawn/names/web");
+        assert!(wait_until(SOON, is_free), "{}", netd.stderr());
+        let made = stage.host.run("ls -A /run/rspawn/mount-points");
+        assert_eq!(made, "", "{}", netd.stderr());
+        // Nothing lives in them any more, but they are there.
+        assert!(stage.host.exists(&given));
+        let populated = stage.host.run(&format!("cat {cgroup}/cgroup.events"));
+        assert!(populated.contains("populated 0"), "{populated}");
+        // The next one has a cgroup of its own.
+        stage
+            .rspawn(&["/bin/sh", "-ec", "! test -e /sys/fs/cgroup/given"])
+            .expect_success();
+        stage.clean("cgroups that were given away");
+    });
+}

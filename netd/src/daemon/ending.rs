@@ -10,7 +10,7 @@ use registry::{LeaderId, MachineName};
 use tokio::sync::oneshot;
 
 use super::Daemon;
-use crate::log;
+use crate::log::{self, Pace};
 use crate::machines::{Attachment, Machine};
 
 /// How often an ended machine's cgroup is tried to be removed.
@@ -18,6 +18,8 @@ const REMOVALS: u32 = 100;
 /// How long to wait between that: as long as processes need to end, later as long as
 /// a host in need takes to have descriptors again.
 const REMOVAL_PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(1)];
+
+static NOT_REMOVED: Pace = Pace::new();
 
 impl Daemon {
     /// The payload's first process has ended: the machine is no more.
@@ -90,9 +92,10 @@ impl Daemon {
         }
     }
 
-    /// Kills what is in a machine's cgroup, and removes it once that has ended, which
-    /// the answer tells. A cgroup of the same name that is a later machine's is left
-    /// alone.
+    /// Kills what is in a machine's cgroup, and removes it once that has ended. The answer
+    /// tells that nothing lives in it any more, whether or not it can be removed: what
+    /// was in it may have given the cgroups below to another user. A cgroup of the same
+    /// name that is a later machine's is left alone.
     pub(super) fn end_processes(
         &self,
         name: &MachineName,
@@ -100,25 +103,23 @@ impl Daemon {
         id: u64,
     ) -> oneshot::Receiver<()> {
         let (ended, answer) = oneshot::channel();
-        if matches!(end_cgroup(&directory, id), Ok(true)) {
+        if matches!(end_cgroup(&directory, id), Ok(Left::Nothing)) {
             let _ = ended.send(());
             return answer;
         }
         // The mount through which it is reached.
         let (name, cgroups) = (*name, self.cgroups.clone());
         tokio::task::spawn_local(async move {
-            let mut last = Ok(false);
-            for attempt in 0..REMOVALS {
-                let [short, long] = REMOVAL_PAUSES;
-                tokio::time::sleep(if attempt < REMOVALS / 2 { short } else { long }).await;
-                last = end_cgroup(&directory, id);
-                if matches!(last, Ok(true)) {
-                    let _ = ended.send(());
-                    return;
-                }
+            let why = until_ended(&directory, id, ended).await.err();
+            if let Some(why) = why {
+                NOT_REMOVED.say(|held_back| {
+                    tracing::warn!(
+                        machine = %name,
+                        "{} cannot be removed; the next start of its name removes it: {why}{held_back}",
+                        directory.display()
+                    );
+                });
             }
-            let why = last.map_or_else(|error| error.to_string(), |_| "in use".into());
-            tracing::error!(machine = %name, "{} cannot be removed: {why}", directory.display());
             drop(cgroups);
         });
         answer
@@ -166,16 +167,58 @@ impl Daemon {
     }
 }
 
-/// Kills what is in the cgroup `id` and removes it. Whether it is gone.
-fn end_cgroup(directory: &Path, id: u64) -> io::Result<bool> {
+/// What is left of a cgroup.
+enum Left {
+    /// It is gone.
+    Nothing,
+    /// Cgroups in which nothing lives, and why they cannot be removed.
+    Empty(io::Error),
+    /// Processes that are ending.
+    Processes,
+}
+
+/// Tries until a cgroup is gone, or it makes no sense to.
+async fn until_ended(directory: &Path, id: u64, ended: oneshot::Sender<()>) -> io::Result<()> {
+    let mut ended = Some(ended);
+    let mut last = Ok(());
+    for attempt in 0..REMOVALS {
+        let [short, long] = REMOVAL_PAUSES;
+        tokio::time::sleep(if attempt < REMOVALS / 2 { short } else { long }).await;
+        let left = end_cgroup(directory, id);
+        if matches!(left, Ok(Left::Nothing | Left::Empty(_)))
+            && let Some(ended) = ended.take()
+        {
+            let _ = ended.send(());
+        }
+        last = match left {
+            Ok(Left::Nothing) => return Ok(()),
+            Ok(Left::Empty(why)) if why.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(why);
+            }
+            Ok(Left::Empty(why)) | Err(why) => Err(why),
+            Ok(Left::Processes) => Err(io::Error::other("it is in use")),
+        };
+    }
+    last
+}
+
+/// Kills what is in the cgroup `id` and removes it.
+fn end_cgroup(directory: &Path, id: u64) -> io::Result<Left> {
     let group = match Group::open(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Left::Nothing),
         group => group?,
     };
     if group.id()? != id {
-        return Ok(true);
+        return Ok(Left::Nothing);
     }
     group.kill()?;
-    // Its processes may not have ended yet.
-    Ok(cgroup2::remove_tree(directory).is_ok())
+    let Err(why) = cgroup2::remove_tree(directory) else {
+        return Ok(Left::Nothing);
+    };
+    match group.is_populated() {
+        Ok(true) => Ok(Left::Processes),
+        Ok(false) => Ok(Left::Empty(why)),
+        // It went at this moment.
+        Err(_) => Err(why),
+    }
 }
