@@ -1,14 +1,12 @@
 //! Noticing that the host's name servers change.
 
-use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use rustix::fs::inotify::WatchFlags;
 use tokio::sync::mpsc;
 
 use super::{Daemon, Input};
+use crate::inotify::Inotify;
 use crate::upstream_dns::UpstreamDns;
 
 /// Starts to tell the daemon of changes.
@@ -23,28 +21,22 @@ pub(super) fn start(daemon: mpsc::Sender<Input>) {
     }
 }
 
-fn watch() -> std::io::Result<AsyncFd<OwnedFd>> {
-    let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+fn watch() -> std::io::Result<Inotify> {
+    let watch = Inotify::new()?;
     let changes = WatchFlags::CLOSE_WRITE | WatchFlags::MOVED_TO | WatchFlags::CREATE;
     for file in UpstreamDns::files() {
         // The files are replaced, not written: only their directories can be watched.
-        let Some(directory) = Path::new(file).parent() else {
-            continue;
-        };
-        let _ = inotify::add_watch(&watch, directory, changes | WatchFlags::ONLYDIR);
+        if let Some(directory) = Path::new(file).parent() {
+            let _ = watch.add(directory, changes | WatchFlags::ONLYDIR);
+        }
     }
-    crate::async_fd::watch(watch, Interest::READABLE)
+    Ok(watch)
 }
 
-async fn tell(watch: AsyncFd<OwnedFd>, daemon: mpsc::Sender<Input>) {
-    let mut buffer = [0; 4096];
-    loop {
-        let read = watch
-            .async_io(Interest::READABLE, |watch| {
-                Ok(rustix::io::read(watch, &mut buffer)?)
-            })
-            .await;
-        if read.is_err() || daemon.send(Input::DnsChanged).await.is_err() {
+/// Whatever the change is, and whether some were lost: all is read anew.
+async fn tell(watch: Inotify, daemon: mpsc::Sender<Input>) {
+    while watch.next().await.is_ok() {
+        if daemon.send(Input::DnsChanged).await.is_err() {
             return;
         }
     }

@@ -11,7 +11,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,12 +19,13 @@ use registry::ifname::LinkKind;
 use registry::names::{NameState, clear_left_in, state_in};
 use registry::unit_name::machine_scope;
 use registry::{IfName, LINK_GROUP, MachineName};
-use rustix::fs::{inotify, rmdir};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use rustix::fs::inotify::WatchFlags;
+use rustix::fs::rmdir;
 use tokio::sync::mpsc;
 
 use super::{Daemon, Input};
+use crate::inotify::Inotify;
+use crate::log::Pace;
 use crate::rtnl::LinkType;
 
 /// How long after a name was let go it is looked at: its lock goes a moment later.
@@ -37,6 +37,9 @@ const LOOKS: u32 = 5;
 const AT_ONCE: usize = 16;
 /// How long after the directory of names went it is made and watched again.
 const WATCH_AGAIN: Duration = Duration::from_secs(1);
+
+static UNWATCHED: Pace = Pace::new();
+static NOT_GIVEN_BACK: Pace = Pace::new();
 
 /// Directory of the names below the runtime directory.
 pub(super) fn names_dir(runtime: &Path) -> PathBuf {
@@ -50,82 +53,92 @@ pub(super) fn names_dir(runtime: &Path) -> PathBuf {
 /// in order: only one that is killed closes a file that is still there.
 pub(super) fn watch(runtime: &Path, daemon: mpsc::Sender<Input>) {
     let directory = names_dir(runtime);
-    let watched = watch_directory(&directory);
+    let mut watched = watch_directory(&directory);
     tokio::task::spawn_local(async move {
-        let mut watched = watched;
         loop {
-            match watched {
-                Ok(inotify) => tell_of_names(&inotify, &directory, &daemon).await,
-                Err(error) => tracing::warn!(
-                    "cannot watch {}: what a supervisor that is killed before it registers \
-                     leaves behind is not cleared away ({error})",
-                    directory.display()
-                ),
+            match &watched {
+                Ok(inotify) => tell_of_names(inotify, &directory, &daemon).await,
+                Err(error) => UNWATCHED.say(|held_back| {
+                    tracing::warn!(
+                        "cannot watch {}: what a supervisor that is killed before it registers \
+                         leaves behind is not cleared away ({error}){held_back}",
+                        directory.display()
+                    );
+                }),
             }
             tokio::time::sleep(WATCH_AGAIN).await;
             watched = watch_directory(&directory);
+            if watched.is_ok() {
+                // Of those that were let go meanwhile nothing was told.
+                tell_of_left(names_in(&directory), &directory, &daemon).await;
+            }
         }
     });
 }
 
-fn watch_directory(directory: &Path) -> io::Result<AsyncFd<OwnedFd>> {
+fn watch_directory(directory: &Path) -> io::Result<Inotify> {
     fs::create_dir_all(directory)?;
-    let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
-    let inotify = inotify::init(flags)?;
-    let events = inotify::WatchFlags::CLOSE_WRITE
-        | inotify::WatchFlags::EXCL_UNLINK
-        | inotify::WatchFlags::ONLYDIR;
-    inotify::add_watch(&inotify, directory, events)?;
-    crate::async_fd::watch(inotify, Interest::READABLE)
+    let inotify = Inotify::new()?;
+    let events = WatchFlags::CLOSE_WRITE | WatchFlags::EXCL_UNLINK | WatchFlags::ONLYDIR;
+    inotify.add(directory, events)?;
+    Ok(inotify)
 }
 
 /// Comes back when the directory is gone.
-async fn tell_of_names(inotify: &AsyncFd<OwnedFd>, directory: &Path, daemon: &mpsc::Sender<Input>) {
-    loop {
-        let read = inotify
-            .async_io(Interest::READABLE, |inotify| Ok(read_names(inotify)?))
-            .await;
-        let Ok((mut names, watching)) = read else {
-            return;
+async fn tell_of_names(inotify: &Inotify, directory: &Path, daemon: &mpsc::Sender<Input>) {
+    while let Ok(changes) = inotify.next().await {
+        let were_lost = changes.iter().any(|change| change.watch < 0);
+        let names = if were_lost {
+            names_in(directory)
+        } else {
+            let names = changes.iter().filter_map(|change| change.name.as_deref());
+            names.filter_map(|name| name.parse().ok()).collect()
         };
-        for _ in 0..LOOKS {
-            if names.is_empty() {
-                break;
-            }
-            tokio::time::sleep(LET_GO).await;
-            let (mut held, mut left) = (BTreeSet::new(), Vec::new());
-            for name in names {
-                match state_in(directory, &name) {
-                    Ok(NameState::Held) => drop(held.insert(name)),
-                    Ok(NameState::Left) => left.push(name),
-                    Ok(NameState::Free) | Err(_) => {}
-                }
-            }
-            if !left.is_empty() {
-                let _ = daemon.send(Input::NamesLeft(left)).await;
-            }
-            names = held;
-        }
-        if !watching {
+        tell_of_left(names, directory, daemon).await;
+        if changes.iter().any(|change| change.gone) {
             return;
         }
     }
 }
 
-/// The names in the next events, and whether the directory is still watched.
-fn read_names(inotify: &OwnedFd) -> rustix::io::Result<(BTreeSet<MachineName>, bool)> {
-    let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
-    let mut events = inotify::Reader::new(inotify, &mut buffer);
-    let (mut names, mut watching) = (BTreeSet::new(), true);
-    loop {
-        let event = events.next()?;
-        watching &= !event.events().contains(inotify::ReadFlags::IGNORED);
-        let name = event.file_name().and_then(|name| name.to_str().ok());
-        names.extend(name.and_then(|name| name.parse::<MachineName>().ok()));
-        if events.is_buffer_empty() {
-            return Ok((names, watching));
+/// Tells of those of the names that are let go, or will be in a moment.
+async fn tell_of_left(
+    mut names: BTreeSet<MachineName>,
+    directory: &Path,
+    daemon: &mpsc::Sender<Input>,
+) {
+    for _ in 0..LOOKS {
+        if names.is_empty() {
+            break;
         }
+        tokio::time::sleep(LET_GO).await;
+        let (mut held, mut left) = (BTreeSet::new(), Vec::new());
+        for name in names {
+            match state_in(directory, &name) {
+                Ok(NameState::Held) => drop(held.insert(name)),
+                Ok(NameState::Left) => left.push(name),
+                Ok(NameState::Free) | Err(_) => {}
+            }
+        }
+        tell(&left, daemon).await;
+        names = held;
     }
+}
+
+async fn tell(left: &[MachineName], daemon: &mpsc::Sender<Input>) {
+    for names in left.chunks(AT_ONCE) {
+        let _ = daemon.send(Input::NamesLeft(names.to_vec())).await;
+    }
+}
+
+/// The names that have a file.
+fn names_in(directory: &Path) -> BTreeSet<MachineName> {
+    let Ok(list) = fs::read_dir(directory) else {
+        return BTreeSet::new();
+    };
+    list.flatten()
+        .filter_map(|file| file.file_name().to_str()?.parse().ok())
+        .collect()
 }
 
 impl Daemon {
@@ -138,32 +151,29 @@ impl Daemon {
         // Only the worker writes there.
         self.worker.queue().add(move || clear_drafts(&subnets));
         let directory = names_dir(&self.places.runtime);
-        let Ok(list) = fs::read_dir(&directory) else {
-            return;
-        };
-        let left: Vec<MachineName> = list
-            .flatten()
-            .filter_map(|file| file.file_name().to_str()?.parse().ok())
+        let left: Vec<MachineName> = names_in(&directory)
+            .into_iter()
             .filter(|name| !self.machines.contains_key(name))
             .filter(|name| matches!(state_in(&directory, name), Ok(NameState::Left)))
             .collect();
         let daemon = self.sender.clone();
-        tokio::task::spawn_local(async move {
-            for names in left.chunks(AT_ONCE) {
-                let _ = daemon.send(Input::NamesLeft(names.to_vec())).await;
-            }
-        });
+        tokio::task::spawn_local(async move { tell(&left, &daemon).await });
     }
 
     /// The supervisors that had these names were killed.
     pub(super) fn names_left(&mut self, names: Vec<MachineName>) {
+        let supervised = |entry: &super::Entry| !entry.unsupervised;
+        // Of one that is registered its process tells, too.
+        let nobodys: Vec<MachineName> = names
+            .into_iter()
+            .filter(|name| !self.machines.get(name).is_some_and(supervised))
+            .collect();
+        if nobodys.is_empty() {
+            return;
+        }
         let links = self.own_links_by_name();
-        for name in names {
-            let supervised = |entry: &super::Entry| !entry.unsupervised;
-            // Of one that is registered its process tells, too.
-            if !self.machines.get(&name).is_some_and(supervised) {
-                self.clear_left_behind(name, &links);
-            }
+        for name in nobodys {
+            self.clear_left_behind(name, &links);
         }
     }
 
@@ -196,7 +206,11 @@ impl Daemon {
         let give_back = move || {
             let told = clear_left_in(&runtime, &names_dir(&runtime), &name);
             if let Err(error) = told {
-                tracing::warn!(machine = %name, "its name cannot be given back: {error}");
+                NOT_GIVEN_BACK.say(|held_back| {
+                    tracing::warn!(
+                        machine = %name, "its name cannot be given back: {error}{held_back}"
+                    );
+                });
             }
         };
         let Some((directory, group)) = cgroup else {
@@ -210,7 +224,12 @@ impl Daemon {
             worker.add(give_back);
             return;
         }
-        let Ok(id) = group.id() else { return };
+        let Ok(id) = group.id() else {
+            // It goes away by itself at this moment; what is in it does not outlive it.
+            let _ = group.kill();
+            worker.add(give_back);
+            return;
+        };
         let ended = self.end_processes(&name, directory, id);
         tokio::task::spawn_local(async move {
             if ended.await.is_ok() {
@@ -261,6 +280,71 @@ fn clear_drafts(directory: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::VecDeque;
+    use std::fs::File;
+
+    /// Waits until the daemon was told of a name.
+    async fn told(inputs: &mut mpsc::Receiver<Input>, name: &str) {
+        let name: MachineName = name.parse().unwrap();
+        let until_told = async {
+            loop {
+                if let Some(Input::NamesLeft(names)) = inputs.recv().await
+                    && names.contains(&name)
+                {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), until_told)
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn names_left_while_nothing_was_watched_are_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = names_dir(dir.path());
+        let (sender, mut inputs) = mpsc::channel(1024);
+        let local = tokio::task::LocalSet::new();
+        local
+            .run_until(async {
+                watch(dir.path(), sender);
+                fs::write(names.join("first"), "").unwrap();
+                told(&mut inputs, "first").await;
+                // What is moved to its place is never written there.
+                let other = dir.path().join("other");
+                fs::create_dir(&other).unwrap();
+                fs::write(other.join("second"), "").unwrap();
+                fs::remove_dir_all(&names).unwrap();
+                fs::rename(&other, &names).unwrap();
+                told(&mut inputs, "second").await;
+            })
+            .await;
+    }
+
+    #[tokio::test]
+    async fn names_whose_events_were_lost_are_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = names_dir(dir.path());
+        let (sender, mut inputs) = mpsc::channel(1024);
+        let local = tokio::task::LocalSet::new();
+        local
+            .run_until(async {
+                watch(dir.path(), sender);
+                let queue_max = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events");
+                let queue_max: usize = queue_max.unwrap().trim().parse().unwrap();
+                let mut ring: VecDeque<_> = ["a", "b"].into();
+                for _ in 0..=queue_max {
+                    // Two that are alike would be one.
+                    let name = ring.pop_front().unwrap();
+                    drop(File::create(names.join(name)).unwrap());
+                    ring.push_back(name);
+                }
+                drop(File::create(names.join("lost")).unwrap());
+                told(&mut inputs, "lost").await;
+            })
+            .await;
+    }
 
     #[test]
     fn drafts_of_those_that_were_killed_go() {
