@@ -1,5 +1,5 @@
-//! The fixtures and helpers against the reference programs: what holds for them
-//! here may be asked of ours in the other tests.
+//! The fixtures, and what the tests share, against the reference programs: what holds
+//! for them here may be asked of ours in the other tests.
 
 use std::net::TcpListener;
 

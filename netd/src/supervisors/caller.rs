@@ -11,7 +11,7 @@ use super::check::Rejected;
 use super::{refusal, sys};
 
 /// How many generations may lie between a supervisor and the leader: its child, or the
-/// child of a helper that it has started.
+/// child of a process that it has started for that.
 const GENERATIONS: u32 = 3;
 
 /// A caller that may register containers.
