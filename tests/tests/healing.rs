@@ -139,6 +139,13 @@ fn kernel_parameters() {
             netd,
             &["restored", "/proc/sys/net/ipv4/conf/all/forwarding"],
         );
+        // Who writes what is there already takes nothing away.
+        host.run("for i in $(seq 12); do sysctl -qw net.ipv4.ip_forward=1; sleep 0.05; done");
+        assert!(
+            !netd.stderr().contains("again and again"),
+            "{}",
+            netd.stderr()
+        );
         // Also after the kernel was short of memory and has forgotten what nobody uses.
         host.run("echo 2 >/proc/sys/vm/drop_caches || true");
         heals(host, "sysctl -qw net.ipv6.conf.ve-web.accept_ra=1", link);
