@@ -110,6 +110,7 @@ fn the_kernel_is_told_to_believe_nothing_of_a_link() {
             ("ipv4.conf.ve-hostile.proxy_arp", "0"),
             ("ipv4.conf.ve-hostile.route_localnet", "0"),
             ("ipv4.conf.ve-hostile.rp_filter", "1"),
+            ("ipv4.conf.ve-hostile.arp_filter", "1"),
             ("ipv6.conf.ve-hostile.accept_ra", "0"),
             ("ipv6.conf.ve-hostile.autoconf", "0"),
             ("ipv6.conf.ve-hostile.accept_redirects", "0"),
@@ -164,6 +165,48 @@ fn nobody_takes_over_the_address_of_another_machine_or_of_the_host() {
             web[0], web[0]
         ));
         assert!(asked.contains("100% packet loss"), "{asked}");
+    });
+}
+
+#[test]
+fn questions_of_invented_stations_are_no_neighbours() {
+    // Also where a host takes sources from anywhere: of rp_filter the greater value counts.
+    on_stage(|stage| {
+        let all_ask_for_each_other = || {
+            stage.host.run("ip neigh flush all");
+            let web = stage.web.ipv4();
+            for (container, other) in [(&stage.hostile, web), (&stage.web, stage.hostile.ipv4())] {
+                stage
+                    .host
+                    .run(&format!("ping -c1 -W5 {}", container.ipv4()));
+                container.run_in_network(&format!(
+                    "ip neigh flush all
+                     ping -c1 -W5 $(ip -4 route show default | cut -d' ' -f3)
+                     ping -c1 -W5 {other}"
+                ));
+            }
+        };
+        for loose in ["0", "1", "2"] {
+            stage
+                .host
+                .run(&format!("sysctl -qw net.ipv4.conf.all.rp_filter={loose}"));
+            stage.strike("arp-as-anybody");
+            all_ask_for_each_other();
+            stage.strike("arp-as-anybody");
+            // What came after it has been seen to: then so has it.
+            stage
+                .hostile
+                .run_in_network("ping -c1 -W5 $(ip -4 route show default | cut -d' ' -f3)");
+            let known = stage.host.run("ip -4 neigh show dev ve-hostile");
+            assert!(!known.contains("203.0.113."), "{loose}: {known}");
+        }
+        // Nor does who asks depend on where the host itself finds strangers.
+        stage.host.run("ip route del default");
+        all_ask_for_each_other();
+        stage
+            .host
+            .run("ip route add default dev ve-hostile; ip neigh flush all");
+        all_ask_for_each_other();
     });
 }
 

@@ -236,6 +236,14 @@ pub(super) fn add_ipv4_source(set: &str) -> Code {
     remember(IPV4_SOURCE, set, Duration::ZERO)
 }
 
+/// Has the incoming link and the IPv4 source, which are in the named set, stay there for
+/// the set's own time from now.
+pub(super) fn keep_ipv4_source(set: &str) -> Code {
+    let mut code = load_with_link(IPV4_SOURCE);
+    code.push(change_set(set, Operation::Update, Duration::ZERO, None));
+    code
+}
+
 /// Adds the incoming link and the IPv6 source to the named set, for the set's own time.
 pub(super) fn add_ipv6_source(set: &str) -> Code {
     remember(IPV6_SOURCE, set, Duration::ZERO)

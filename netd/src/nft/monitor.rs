@@ -9,8 +9,9 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::error::NftError;
-use super::socket::{self, Datagram, HEADER_LEN, RECEIVE_BUFFER, receive};
+use super::socket;
 use super::table::TABLE_NAME;
+use crate::netlink::{self, DATAGRAM_MAX, HEADER_LEN, Messages};
 
 const WATCHING: &str = "watching the firewall table";
 
@@ -85,10 +86,10 @@ impl Monitor {
         let fd = socket::open(GROUP_NFTABLES).map_err(NftError::Open)?;
         // The greater size needs CAP_NET_ADMIN; without it overruns are but likelier.
         let _ = rustix::net::sockopt::set_socket_recv_buffer_size_force(&fd, QUEUE_BYTES);
-        let socket = register(fd).map_err(NftError::Open)?;
+        let socket = crate::async_fd::watch(fd, Interest::READABLE).map_err(NftError::Open)?;
         Ok(Monitor {
             socket,
-            buffer: vec![0; RECEIVE_BUFFER],
+            buffer: vec![0; DATAGRAM_MAX],
             state: Transaction::default(),
         })
     }
@@ -107,8 +108,8 @@ impl Monitor {
                 source,
             };
             let mut ready = self.socket.readable().await.map_err(failed)?;
-            match receive(self.socket.get_ref().as_fd(), &mut self.buffer) {
-                Ok(Some(datagram)) => self.state.take(datagram),
+            match netlink::receive(self.socket.get_ref().as_fd(), &mut self.buffer) {
+                Ok(Some(datagram)) => self.state.take(datagram.messages()),
                 Ok(None) => {
                     ready.clear_ready();
                     self.state.drained();
@@ -125,16 +126,9 @@ impl Monitor {
 #[must_use]
 pub fn events_of(datagram: &[u8]) -> Vec<Event> {
     let mut state = Transaction::default();
-    state.take(datagram);
+    state.take(netlink::messages(datagram));
     state.drained();
     state.events.into()
-}
-
-/// Has the runtime watch a descriptor for input.
-#[allow(unsafe_code)]
-fn register(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: an `OwnedFd` gives the same open descriptor as long as it lives.
-    unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.map_err(io::Error::from)
 }
 
 /// What is known of the transaction whose messages are coming in. The kernel sends them
@@ -155,12 +149,12 @@ impl Transaction {
         }
     }
 
-    fn take(&mut self, datagram: &[u8]) {
-        for message in Datagram(datagram) {
-            match message {
-                Ok(message) => self.take_message(message),
-                Err(_) => return self.lost(),
-            }
+    fn take(&mut self, mut messages: Messages<'_>) {
+        for message in messages.by_ref() {
+            self.take_message(message);
+        }
+        if messages.broken() {
+            self.lost();
         }
     }
 

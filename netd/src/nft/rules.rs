@@ -2,7 +2,7 @@
 //!
 //! | chain | hook | what it does |
 //! |---|---|---|
-//! | `prerouting` | filter, raw | drops what a container must not send: DHCP for the host's own port or for other clients, sources that do not belong to its link, 127/8, redirects and router advertisements; and IPv6 sources that a link invents faster than hosts come up |
+//! | `prerouting` | filter, raw | drops what a container must not send: DHCP for the host's own port or for other clients, sources that do not belong to its link, 127/8, redirects and router advertisements; and sources that a link invents faster than hosts come up |
 //! | `forward` | filter | lets new flows into containers only from other containers, for published ports, or by the set `inbound_open`; holds back who looks for containers one address after the other |
 //! | `postrouting` | nat, srcnat | masquerades what leaves our links for other ones |
 //!
@@ -16,11 +16,15 @@
 //!
 //! | by | at once | a second | remembered | within 5 s |
 //! |---|---|---|---|---|
+//! | IPv4 sources of the link | 16 | 4 | as long as they send, and 2 min | 36, of a /28 13 |
 //! | IPv6 sources of the link | 16 | 4 | 5 s | 36 |
 //! | others' addresses that it sends to and that have not been heard of | 32 | 5 | 5 s | 57 |
 //!
-//! IPv4 sources need no limit, as a /28 has 13 of them. Addresses that are known (all
-//! sources that were heard of) cost nothing, so ordinary traffic never meets a limit.
+//! Addresses that are known (all sources that were heard of) cost nothing, so ordinary
+//! traffic never meets a limit: the 13 IPv4 sources of a /28 may even come up at once, and
+//! whoever is asked once a minute is known each time.
+//!
+//! No element outlives its link by more than the two minutes.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -41,12 +45,14 @@ const NOT_FROM_CONTAINERS: &str = "icmpv6_of_routers";
 const IPV4_HOSTS: &str = "ipv4_hosts";
 /// Set of the IPv6 addresses that were heard of, by link.
 const IPV6_HOSTS: &str = "ipv6_hosts";
+/// Set of the links that new IPv4 sources come from.
+const NEW_IPV4_SOURCES: &str = "new_ipv4_sources";
 /// Set of the links that new IPv6 sources come from.
-const NEW_SOURCES: &str = "new_sources";
+const NEW_IPV6_SOURCES: &str = "new_ipv6_sources";
 /// Set of the links that look for hosts which were not heard of.
 const NEW_DESTINATIONS: &str = "new_destinations";
 
-/// How many sources of a link may come up.
+/// How many sources of a link may come up, of each protocol.
 const SOURCES_LIMIT: Limit = Limit {
     per_second: 4,
     burst: 16,
@@ -58,8 +64,9 @@ const DESTINATIONS_LIMIT: Limit = Limit {
 };
 /// How long an address counts as known where a link can have any number of them.
 const REMEMBERED: Duration = Duration::from_secs(5);
-/// How long an IPv4 address counts as known that was a source: of those there are few.
-const IPV4_REMEMBERED: Duration = Duration::from_secs(60 * 60);
+/// How long an IPv4 address counts as known after it was a source: there are few of them.
+/// Longer than the minute at which most programs ask others whether they are well.
+const IPV4_REMEMBERED: Duration = Duration::from_secs(2 * 60);
 /// How long a link's limit is kept that is not in use, more than it takes to fill again.
 const LIMIT_KEPT: Duration = Duration::from_secs(60);
 /// Name of the chain that filters what containers send.
@@ -143,7 +150,8 @@ impl Layout {
                 },
                 of_packets(IPV4_HOSTS, Kind::LinkAndIpv4, IPV4_REMEMBERED),
                 of_packets(IPV6_HOSTS, Kind::LinkAndIpv6, REMEMBERED),
-                of_packets(NEW_SOURCES, Kind::Link, LIMIT_KEPT),
+                of_packets(NEW_IPV4_SOURCES, Kind::Link, LIMIT_KEPT),
+                of_packets(NEW_IPV6_SOURCES, Kind::Link, LIMIT_KEPT),
                 of_packets(NEW_DESTINATIONS, Kind::Link, LIMIT_KEPT),
             ],
             chains: vec![prerouting(group), forward(group), postrouting(group)],
@@ -273,7 +281,20 @@ fn prerouting(group: u32) -> Chain {
             ),
             rule(
                 "known source",
-                [v4(), expr::ipv4_source_in(IPV4_HOSTS), expr::accept()],
+                [
+                    v4(),
+                    expr::ipv4_source_in(IPV4_HOSTS),
+                    expr::keep_ipv4_source(IPV4_HOSTS),
+                    expr::accept(),
+                ],
+            ),
+            rule(
+                "too many new sources",
+                [
+                    v4(),
+                    expr::incoming_link_is_over(SOURCES_LIMIT, NEW_IPV4_SOURCES),
+                    drop(),
+                ],
             ),
             rule("new source", [v4(), expr::add_ipv4_source(IPV4_HOSTS)]),
             rule(
@@ -284,7 +305,7 @@ fn prerouting(group: u32) -> Chain {
                 "too many new sources",
                 [
                     v6(),
-                    expr::incoming_link_is_over(SOURCES_LIMIT, NEW_SOURCES),
+                    expr::incoming_link_is_over(SOURCES_LIMIT, NEW_IPV6_SOURCES),
                     drop(),
                 ],
             ),

@@ -1,15 +1,13 @@
 //! The netlink socket to nf_tables: questions, dumps and transactions.
 //!
-//! The kernel handles a request within `send()`, so its whole answer lies in the
-//! socket's queue when that returns; a dump puts its next part there as the one before
-//! is read. Nothing here waits: an empty queue means that there is no more.
+//! Nothing here waits: an empty queue means that there is no more (see
+//! [`crate::netlink`]).
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use netlink_packet_core::{
-    DecodeError, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload,
+    NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_netfilter::nftables::NfTablesMessage;
 use netlink_packet_netfilter::none::ControlMessage;
@@ -17,17 +15,16 @@ use netlink_packet_netfilter::{
     NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
 };
 use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
 
 use super::batch::{Batch, Step};
 use super::error::NftError;
+use crate::netlink::{self, DATAGRAM_MAX};
 
 /// Subsystem number of nf_tables, which marks a batch as one for it.
 const SUBSYSTEM_NFTABLES: u16 = 10;
 /// The kernel's own address.
 const KERNEL: SocketAddrNetlink = SocketAddrNetlink::new(0, 0);
-/// Longest datagram: the kernel's dumps and notifications stay below 32 KiB.
-pub(super) const RECEIVE_BUFFER: usize = 64 * 1024;
 /// An answer has this many datagrams at most; a bound for a kernel that never ends one.
 const MAX_DATAGRAMS: usize = 4096;
 
@@ -118,11 +115,7 @@ impl NftSocket {
         crate::operations::count(|done| &done.firewall_writes, 1);
         let begin = self.next_sequence();
         let mut bytes = Vec::with_capacity(8192);
-        append(
-            &mut bytes,
-            header(begin, NLM_F_REQUEST),
-            control(ControlMessage::BatchBegin),
-        );
+        netlink::append(&mut bytes, begin, control(ControlMessage::BatchBegin));
         let mut names = Vec::with_capacity(steps.len());
         for Step {
             message,
@@ -131,19 +124,15 @@ impl NftSocket {
         } in steps
         {
             let sequence = self.next_sequence();
-            append(
+            netlink::append(
                 &mut bytes,
-                header(sequence, NLM_F_REQUEST | flags),
-                nftables(message),
+                sequence,
+                nftables(message, NLM_F_REQUEST | flags),
             );
             names.push((sequence, what));
         }
         let end = self.next_sequence();
-        append(
-            &mut bytes,
-            header(end, NLM_F_REQUEST),
-            control(ControlMessage::BatchEnd),
-        );
+        netlink::append(&mut bytes, end, control(ControlMessage::BatchEnd));
         self.send(doing, &bytes)?;
         self.acknowledged(doing, begin, &names)
     }
@@ -193,7 +182,7 @@ impl NftSocket {
     ) -> Result<Vec<(NetlinkHeader, NfTablesMessage)>, NftError> {
         let sequence = self.next_sequence();
         let mut bytes = Vec::with_capacity(256);
-        append(&mut bytes, header(sequence, flags), nftables(message));
+        netlink::append(&mut bytes, sequence, nftables(message, flags));
         self.send(doing, &bytes)?;
         let mut answers = Vec::new();
         let mut complete = flags & NLM_F_DUMP != NLM_F_DUMP;
@@ -212,6 +201,15 @@ impl NftSocket {
                         doing,
                         what,
                         source: error.to_io(),
+                    });
+                }
+                NetlinkPayload::Done(done) if done.code < 0 => {
+                    let source = io::Error::from_raw_os_error(done.code.saturating_neg());
+                    let what = "the rest of the answer".to_owned();
+                    return Err(NftError::Refused {
+                        doing,
+                        what,
+                        source,
                     });
                 }
                 NetlinkPayload::Done(_) => complete = true,
@@ -251,17 +249,16 @@ impl NftSocket {
         doing: &'static str,
     ) -> Result<Vec<NetlinkMessage<NetfilterMessage>>, NftError> {
         let mut messages = Vec::new();
-        let mut buffer = vec![0; RECEIVE_BUFFER];
+        let mut buffer = vec![0; DATAGRAM_MAX];
         for _ in 0..MAX_DATAGRAMS {
-            let Some(datagram) = receive(self.fd.as_fd(), &mut buffer)
+            let Some(datagram) = netlink::receive(self.fd.as_fd(), &mut buffer)
                 .map_err(|source| NftError::Receive { doing, source })?
             else {
                 break;
             };
-            for bytes in Datagram(datagram) {
+            for bytes in datagram.messages() {
                 messages.push(
-                    bytes
-                        .and_then(NetlinkMessage::deserialize)
+                    NetlinkMessage::deserialize(bytes)
                         .map_err(|source| NftError::Malformed { doing, source })?,
                 );
             }
@@ -282,78 +279,18 @@ pub(super) fn open(groups: u32) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-/// Reads one datagram without waiting. `None`: there is none.
-pub(super) fn receive<'a>(
-    socket: BorrowedFd<'_>,
-    buffer: &'a mut [u8],
-) -> io::Result<Option<&'a [u8]>> {
-    loop {
-        match rustix::net::recv(socket, &mut *buffer, RecvFlags::DONTWAIT | RecvFlags::TRUNC) {
-            Ok((_, length)) => {
-                let whole = buffer.get(..length);
-                return whole
-                    .map(Some)
-                    .ok_or_else(|| io::ErrorKind::FileTooLarge.into());
-            }
-            Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::AGAIN) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// The netlink messages of a datagram, each with its header.
-pub(super) struct Datagram<'a>(pub &'a [u8]);
-
-impl<'a> Iterator for Datagram<'a> {
-    type Item = Result<&'a [u8], DecodeError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let bytes = self.0;
-        let length = bytes
-            .first_chunk::<4>()
-            .and_then(|field| usize::try_from(u32::from_ne_bytes(*field)).ok())
-            .filter(|length| *length >= HEADER_LEN);
-        let Some((length, message)) = length.and_then(|l| bytes.get(..l).map(|m| (l, m))) else {
-            self.0 = &[];
-            return Some(Err(DecodeError::buffer_too_small(bytes.len(), HEADER_LEN)));
-        };
-        self.0 = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some(Ok(message))
-    }
-}
-
-/// Length of a netlink message's header (struct nlmsghdr).
-pub(super) const HEADER_LEN: usize = 16;
-
-fn header(sequence: u32, flags: u16) -> NetlinkHeader {
-    let mut header = NetlinkHeader::default();
-    (header.sequence_number, header.flags) = (sequence, flags);
-    header
-}
-
-fn control(message: ControlMessage) -> NetfilterMessage {
+fn control(message: ControlMessage) -> NetlinkMessage<NetfilterMessage> {
     let header = NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, SUBSYSTEM_NFTABLES);
-    NetfilterMessage::new(header, message)
+    with_flags(NetfilterMessage::new(header, message), NLM_F_REQUEST)
 }
 
-fn nftables(message: NfTablesMessage) -> NetfilterMessage {
-    NetfilterMessage::new(
-        NetfilterHeader::new(NetfilterProtoFamily::Inet, 0, 0),
-        message,
-    )
+fn nftables(message: NfTablesMessage, flags: u16) -> NetlinkMessage<NetfilterMessage> {
+    let header = NetfilterHeader::new(NetfilterProtoFamily::Inet, 0, 0);
+    with_flags(NetfilterMessage::new(header, message), flags)
 }
 
-fn append(bytes: &mut Vec<u8>, header: NetlinkHeader, message: NetfilterMessage) {
-    let mut message = NetlinkMessage::new(header, NetlinkPayload::from(message));
-    message.finalize();
-    let start = bytes.len();
-    bytes.resize(start + message.buffer_len(), 0);
-    if let Some(place) = bytes.get_mut(start..) {
-        message.serialize(place);
-    }
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
+fn with_flags(message: NetfilterMessage, flags: u16) -> NetlinkMessage<NetfilterMessage> {
+    let mut message = NetlinkMessage::from(message);
+    message.header.flags = flags;
+    message
 }

@@ -106,10 +106,8 @@ impl Dumps {
         self.sequence = self.sequence.wrapping_add(1);
         let mut message = NetlinkMessage::from(request);
         message.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-        message.header.sequence_number = self.sequence;
-        message.finalize();
-        let mut bytes = vec![0; message.buffer_len()];
-        message.serialize(&mut bytes);
+        let mut bytes = Vec::new();
+        netlink::append(&mut bytes, self.sequence, message);
         let kernel = SocketAddrNetlink::new(0, 0);
         rustix::net::sendto(self.socket.get_ref(), &bytes, SendFlags::empty(), &kernel)?;
         Ok(())
@@ -141,6 +139,10 @@ impl Dumps {
                 overtaken |= message.header.flags & NLM_F_DUMP_INTR != 0;
                 match message.payload {
                     NetlinkPayload::InnerMessage(inner) => list.extend(read(inner)),
+                    // A listing that the kernel could not bring to its end.
+                    NetlinkPayload::Done(done) if done.code < 0 => {
+                        return Err(io::Error::from_raw_os_error(done.code.saturating_neg()));
+                    }
                     NetlinkPayload::Done(_) => return Ok((list, overtaken)),
                     NetlinkPayload::Error(error) if error.code.is_some() => {
                         return Err(error.to_io());
@@ -171,5 +173,37 @@ fn strict_checks(socket: &OwnedFd) -> io::Result<()> {
         Ok(())
     } else {
         Err(io::Error::last_os_error())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+
+    use super::*;
+
+    /// What comes of a listing that ends with this code (struct nlmsgerr).
+    async fn ended_with(code: i32) -> io::Result<(Vec<Link>, bool)> {
+        const NLMSG_DONE: u16 = 3;
+        let (kernel, socket) = UnixDatagram::pair().unwrap();
+        let dumps = Dumps {
+            socket: crate::async_fd::watch(socket.into(), Interest::READABLE).unwrap(),
+            sequence: 7,
+        };
+        let mut done = 20_u32.to_ne_bytes().to_vec();
+        done.extend(NLMSG_DONE.to_ne_bytes());
+        done.extend([2, 0]);
+        done.extend(7_u32.to_ne_bytes());
+        done.extend([0; 4]);
+        done.extend(code.to_ne_bytes());
+        kernel.send(&done).unwrap();
+        dumps.answer(|_| None).await
+    }
+
+    #[tokio::test]
+    async fn a_listing_that_breaks_off_is_an_error() {
+        assert_eq!(ended_with(0).await.unwrap(), (Vec::new(), false));
+        let error = ended_with(-libc::ENOMEM).await.unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ENOMEM));
     }
 }

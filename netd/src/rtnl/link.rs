@@ -142,6 +142,7 @@ fn ipv4_parameter(conf: &InetDevConf, key: &str) -> Option<i32> {
         "accept_source_route" => conf.accept_source_route,
         "accept_local" => conf.accept_local,
         "arp_accept" => conf.arp_accept,
+        "arp_filter" => conf.arpfilter,
         "proxy_arp" => conf.proxy_arp,
         "route_localnet" => conf.route_localnet,
         "rp_filter" => conf.rp_filter,

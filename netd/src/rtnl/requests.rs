@@ -78,7 +78,7 @@ impl Requests {
         let mut bytes = Vec::with_capacity(256);
         for request in requests {
             self.sequence = self.sequence.wrapping_add(1);
-            append(&mut bytes, self.sequence, request.message(index));
+            netlink::append(&mut bytes, self.sequence, request.message(index));
         }
         let failed = |place: usize, source| {
             let request = requests.get(place)?;
@@ -242,6 +242,7 @@ fn ipv4_parameter_number(name: &str) -> Option<u16> {
         "send_redirects" => 6,
         "rp_filter" => 8,
         "accept_source_route" => 9,
+        "arp_filter" => 13,
         "arp_accept" => 21,
         "accept_local" => 23,
         "route_localnet" => 26,
@@ -284,15 +285,4 @@ fn marked(mut message: AddressMessage) -> AddressMessage {
             .push(AddressAttribute::Flags(AddressFlags::Nodad));
     }
     message
-}
-
-fn append(bytes: &mut Vec<u8>, sequence: u32, mut message: NetlinkMessage<RouteNetlinkMessage>) {
-    message.header.sequence_number = sequence;
-    message.finalize();
-    let start = bytes.len();
-    bytes.resize(start + message.buffer_len(), 0);
-    if let Some(place) = bytes.get_mut(start..) {
-        message.serialize(place);
-    }
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
 }

@@ -1,6 +1,7 @@
 //! What a link of ours gets before it goes up: the peer at its other end is hostile.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use super::{Change, Protocol, Sysctl, SysctlError};
 
@@ -15,6 +16,9 @@ const IPV4: &[(&str, &str)] = &[
     // Strict: else each ARP request from an invented address costs an entry of the
     // neighbour table, which all links share.
     ("rp_filter", "1"),
+    // The same where conf/all/rp_filter is 2, which counts as it is the greater: no answer
+    // to who has no route back by this link.
+    ("arp_filter", "1"),
     // In force only where conf/all has 0 as well; a redirect from us does no harm.
     ("send_redirects", "0"),
     // After accept_redirects: which value of conf/all counts there depends on this one.
@@ -78,15 +82,41 @@ impl Held {
         (0..IPV4.len()).all(|at| self.has(at))
     }
 
-    /// Whether there is nothing to set.
+    /// Whether there is nothing to set. What this kernel does not have cannot be set.
     #[must_use]
     pub fn all(self) -> bool {
-        parameters().enumerate().all(|(at, _)| self.has(at))
+        static MISSING: OnceLock<Held> = OnceLock::new();
+        let missing = MISSING.get_or_init(|| {
+            missing(|protocol, key| {
+                let default = protocol.conf().join("default");
+                // Where nothing can be seen, nothing is known to be missing.
+                default.join(key).exists() || !Protocol::V4.present()
+            })
+        });
+        self.all_but(*missing)
+    }
+
+    fn all_but(self, missing: Held) -> bool {
+        let has_or_lacks = Self(self.0 | missing.0);
+        parameters().enumerate().all(|(at, _)| has_or_lacks.has(at))
     }
 
     fn has(self, at: usize) -> bool {
         self.0 & (1 << at) != 0
     }
+}
+
+/// The parameters that no link of this kernel has, of which the kernel tells a zero all the
+/// same: those of IPv6 where that is off, and those that came with a later kernel. Those of
+/// IPv4 are never missing.
+fn missing(exists: impl Fn(Protocol, &str) -> bool) -> Held {
+    let mut missing = 0;
+    for (at, (protocol, key, _)) in parameters().enumerate() {
+        if protocol == Protocol::V6 && !exists(protocol, key) {
+            missing |= 1 << at;
+        }
+    }
+    Held(missing)
 }
 
 /// The IPv4 parameters of a link of ours, and their values. With them and
@@ -158,4 +188,46 @@ pub fn correct_link(link: &str) -> Result<Vec<Corrected>, SysctlError> {
         }
     }
     Ok(corrected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of all links, those of which the kernel says `value` for this parameter of IPv6 and
+    /// the right one for all others.
+    fn held_but(key: &str, value: i32) -> Held {
+        Held::observe(|protocol, other| {
+            if (protocol, other) == (Protocol::V6, key) {
+                return Some(value);
+            }
+            let mut all = parameters();
+            let found = all.find(|(of, name, _)| (*of, *name) == (protocol, other));
+            found.and_then(|(_, _, wanted)| wanted.parse().ok())
+        })
+    }
+
+    #[test]
+    fn what_the_kernel_does_not_have_is_not_missed() {
+        let old = missing(|_, key| key != "force_forwarding");
+        let new = missing(|_, _| true);
+        let zero = held_but("force_forwarding", 0);
+        assert!(zero.all_but(old), "before Linux 6.17");
+        assert!(!zero.all_but(new), "since Linux 6.17");
+        assert!(!held_but("accept_ra", 1).all_but(old));
+        assert!(held_but("force_forwarding", 1).all_but(new));
+    }
+
+    #[test]
+    fn without_ipv6_that_of_ipv4_is_all() {
+        let none = missing(|_, _| false);
+        let wanted = |key: &str| IPV4.iter().find(|(name, _)| *name == key);
+        let v4 = Held::observe(|protocol, key| {
+            let of_v4 = (protocol == Protocol::V4).then(|| wanted(key));
+            of_v4.flatten().and_then(|(_, value)| value.parse().ok())
+        });
+        assert!(v4.all_but(none));
+        assert!(!v4.all_but(missing(|_, _| true)));
+        assert!(!Held::default().all_but(none), "those of IPv4 exist");
+    }
 }

@@ -144,7 +144,18 @@ fn wanted_rules() -> Vec<(&'static str, Vec<Value>)> {
         ),
         (
             "prerouting",
-            vec![is(source("ip"), json!("@ipv4_hosts")), accept()],
+            vec![
+                is(source("ip"), json!("@ipv4_hosts")),
+                json!({"set": {"op": "update", "elem": source("ip"), "set": "@ipv4_hosts"}}),
+                accept(),
+            ],
+        ),
+        (
+            "prerouting",
+            dropped(vec![
+                is(meta("nfproto"), json!("ipv4")),
+                over(4, 16, "@new_ipv4_sources"),
+            ]),
         ),
         ("prerouting", vec![add(source("ip"), "@ipv4_hosts")]),
         (
@@ -155,7 +166,7 @@ fn wanted_rules() -> Vec<(&'static str, Vec<Value>)> {
             "prerouting",
             dropped(vec![
                 is(meta("nfproto"), json!("ipv6")),
-                over(4, 16, "@new_sources"),
+                over(4, 16, "@new_ipv6_sources"),
             ]),
         ),
         ("prerouting", vec![add(source("ip6"), "@ipv6_hosts")]),
@@ -283,7 +294,8 @@ fn nft_reads_the_chains_and_sets_that_were_meant() {
         json!(["inbound_open", "iface_index", null, ["lo"]]),
         of_packets("ipv4_hosts", json!(["iface_index", "ipv4_addr"])),
         of_packets("ipv6_hosts", json!(["iface_index", "ipv6_addr"])),
-        of_packets("new_sources", json!("iface_index")),
+        of_packets("new_ipv4_sources", json!("iface_index")),
+        of_packets("new_ipv6_sources", json!("iface_index")),
         of_packets("new_destinations", json!("iface_index")),
     ];
     assert_eq!(sets, wanted);

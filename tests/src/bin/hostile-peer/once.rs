@@ -10,7 +10,7 @@ use crate::random::Random;
 use crate::sys::FrameSocket;
 
 /// Its kinds.
-pub const KINDS: [&str; 14] = [
+pub const KINDS: [&str; 15] = [
     "udp4-as-other",
     "udp4-to-loopback",
     "udp6-as-other",
@@ -22,6 +22,7 @@ pub const KINDS: [&str; 14] = [
     "redirect6",
     "arp-as-other",
     "arp-as-host",
+    "arp-as-anybody",
     "na-as-other",
     "na-as-host",
     "serve-dhcp",
@@ -96,6 +97,13 @@ fn frames_of(kind: &str, scene: &Scene) -> Vec<Vec<u8>> {
         }
         "arp-as-other" => arp_as(scene, scene.other4),
         "arp-as-host" => arp_as(scene, scene.host4),
+        "arp-as-anybody" => (1..=200)
+            .map(|n| {
+                let sender = (FORGED_MAC, Ipv4Addr::new(203, 0, 113, n));
+                let question = frames::arp(1, sender, ([0; 6], scene.host4));
+                ethernet(EVERYBODY, FORGED_MAC, frames::ARP, &question)
+            })
+            .collect(),
         "na-as-other" => advertise(scene, scene.other6),
         "na-as-host" => advertise(scene, scene.host6),
         _ => [dhcp::OFFER, dhcp::ACK, dhcp::NAK]
