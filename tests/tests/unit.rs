@@ -132,6 +132,8 @@ fn serves_by_its_unit(suite: &str) {
         ] {
             assert!(!log().contains(word), "{}", log());
         }
+        outlives_its_slice(&outer);
+        comes_back_to_what_was_removed(&outer);
         let _ = outer.sh("systemctl poweroff");
     });
 }
@@ -146,6 +148,29 @@ fn outlives_a_restart(outer: &Container<'_>, inner: &str) {
         outer.run("getent -s rspawn ahostsv4 inner | head -n1 | cut -d' ' -f1"),
         inner
     );
+}
+
+/// Somebody stops the slice in which containers are.
+fn outlives_its_slice(outer: &Container<'_>) {
+    outer.run("systemctl stop machine.slice; systemctl is-active netd");
+}
+
+/// Somebody removes what netd keeps, directories and all: they were mounts of netd's, and
+/// a restart makes them anew.
+fn comes_back_to_what_was_removed(outer: &Container<'_>) {
+    outer.run("rm -r /run/rspawn /var/lib/rspawn; systemctl restart netd");
+    let back = wait_until(SOON, || {
+        outer
+            .sh("test -S /run/rspawn/supervisor.sock && test -d /var/lib/rspawn/subnets")
+            .success()
+    });
+    assert!(
+        back,
+        "{}",
+        outer.sh("journalctl -b -u netd --no-pager").stdout
+    );
+    outer.run("systemctl start rspawn@inner.service; ping -c1 -W5 inner");
+    clears_up_after_a_crash(outer);
 }
 
 fn clears_up_after_a_crash(outer: &Container<'_>) {
