@@ -150,7 +150,7 @@ mod tests {
         std::fs::remove_file(directory.path().join("bus.new")).unwrap();
         std::fs::remove_file(machines.join("web")).unwrap();
         let web = Removed::Record("web".parse().unwrap());
-        assert_eq!(watch.next().await.unwrap(), [web.clone()]);
+        assert_eq!(watch.next().await.unwrap(), std::slice::from_ref(&web));
         std::fs::remove_dir(&machines).unwrap();
         let told = watch.next().await.unwrap();
         assert!(told.iter().all(|removed| *removed == Removed::Something));
@@ -158,6 +158,6 @@ mod tests {
         watch.watch_again();
         std::fs::write(machines.join("web"), "").unwrap();
         std::fs::rename(machines.join("web"), directory.path().join("x")).unwrap();
-        while watch.next().await.unwrap() != [web.clone()] {}
+        while watch.next().await.unwrap() != [Removed::clone(&web)] {}
     }
 }

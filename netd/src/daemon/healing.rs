@@ -11,7 +11,7 @@ use registry::MachineName;
 use tokio::time::Instant;
 
 use super::registration::Entry;
-use super::{Daemon, Places, TRY_AGAIN_AFTER, at};
+use super::{Broken, Daemon, Places, TRY_AGAIN_AFTER, at};
 use crate::log::{self, Pace};
 use crate::machines::Attachment;
 use crate::plan::Action;
@@ -25,6 +25,8 @@ const RESTORE_AFTER: Duration = Duration::from_millis(50);
 /// How often a link is healed at once in [`HEALS_IN`]. Who takes away faster than this
 /// does it on purpose, and netd does not wrestle with it for all of the processor.
 const HEALS: u32 = 8;
+/// What is put back of files is said at this pace.
+static RESTORED: Pace = Pace::new();
 /// What cannot be put back is said at this pace.
 static UNRESTORED: Pace = Pace::new();
 /// The span of time for [`HEALS`].
@@ -149,7 +151,7 @@ impl Daemon {
         self.healing.kept.push((path, remake));
     }
 
-    pub(super) fn look_after(&mut self, seen: Seen) {
+    pub(super) fn look_after(&mut self, seen: Seen) -> Result<(), Broken> {
         match seen {
             Seen::Parameters(changed) => {
                 for changed in changed {
@@ -161,8 +163,9 @@ impl Daemon {
                     self.note_removed(removed);
                 }
             }
-            Seen::RestoreDue => self.restore_files(),
+            Seen::RestoreDue => return self.restore_files(),
         }
+        Ok(())
     }
 
     fn parameters_changed(&mut self, changed: Changed) {
@@ -320,10 +323,19 @@ impl Daemon {
     }
 
     /// Writes anew what is gone of netd's files.
-    fn restore_files(&mut self) {
+    fn restore_files(&mut self) -> Result<(), Broken> {
         self.healing.restore_at = None;
         let lost = std::mem::take(&mut self.healing.lost);
         let (mut restored, mut failed) = (Vec::new(), false);
+        for directory in [&self.places.runtime, &self.places.state] {
+            match std::fs::create_dir_all(directory) {
+                Err(error) if error.kind() == std::io::ErrorKind::ReadOnlyFilesystem => {
+                    return Err(Broken::NotWritable(directory.clone()));
+                }
+                // Those below are made next, and say what is wrong.
+                _ => {}
+            }
+        }
         if let Err(error) = self.registry.make_directories() {
             UNRESTORED.say(|more| tracing::error!("{}{more}", log::chain(&error)));
             failed = true;
@@ -360,10 +372,13 @@ impl Daemon {
             failed |= self.restore_kept(&mut restored);
         }
         if !restored.is_empty() {
-            tracing::warn!(
-                "somebody removed files of netd's (the kernel does not tell who); restored: {}",
-                restored.join(", ")
-            );
+            RESTORED.say(|more| {
+                tracing::warn!(
+                    "somebody removed files of netd's (the kernel does not tell who); restored: \
+                     {}{more}",
+                    restored.join(", ")
+                );
+            });
         }
         if lost.all
             && let Some(state) = &mut self.healing.state
@@ -374,6 +389,7 @@ impl Daemon {
             self.healing.lost.all = true;
             self.healing.restore_at = Some(Instant::now() + TRY_AGAIN_AFTER);
         }
+        Ok(())
     }
 
     fn restore_subnets(&mut self, machines: &[MachineName], all: bool) -> usize {

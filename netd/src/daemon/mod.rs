@@ -215,10 +215,17 @@ pub enum StartError {
     },
 }
 
-/// The connection to the kernel ended, without which netd sees nothing.
+/// Why the daemon cannot go on.
 #[derive(Debug, thiserror::Error)]
-#[error("the connection to the kernel (rtnetlink) is broken")]
-pub struct ConnectionLost(#[from] std::io::Error);
+pub enum Broken {
+    /// Without it netd sees nothing.
+    #[error("the connection to the kernel (rtnetlink) is broken")]
+    Connection(#[from] std::io::Error),
+    /// What a service manager made writable for netd is gone, and comes back when netd is
+    /// started anew.
+    #[error("{} was removed and cannot be made anew here", .0.display())]
+    NotWritable(PathBuf),
+}
 
 impl Daemon {
     /// Takes over what is there: links, records, subnets. Must be called within a
@@ -316,8 +323,8 @@ impl Daemon {
     /// Works until `stop` is done. What containers have, they keep.
     ///
     /// # Errors
-    /// [`ConnectionLost`].
-    pub async fn run(&mut self, stop: impl Future<Output = ()>) -> Result<(), ConnectionLost> {
+    /// [`Broken`]. What containers have, they keep.
+    pub async fn run(&mut self, stop: impl Future<Output = ()>) -> Result<(), Broken> {
         tokio::pin!(stop);
         loop {
             let publish_at = self.publish_bridged_at();
@@ -336,7 +343,7 @@ impl Daemon {
                     self.take_firewall_event(event);
                 }
                 () = at(self.heal_at) => self.heal_firewall(None),
-                seen = self.healing.next() => self.look_after(seen),
+                seen = self.healing.next() => self.look_after(seen)?,
                 () = at(self.resynchronize_at) => {
                     self.resynchronize_at = None;
                     if let Err(error) = self.resynchronize().await {
@@ -356,7 +363,7 @@ impl Daemon {
         }
     }
 
-    fn take_kernel_events(&mut self, first: (Event, Author)) -> Result<(), ConnectionLost> {
+    fn take_kernel_events(&mut self, first: (Event, Author)) -> Result<(), Broken> {
         self.take_kernel_event(first);
         for _ in 1..BATCH {
             match self.monitor.try_next()? {
