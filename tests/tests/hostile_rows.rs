@@ -25,6 +25,9 @@ fn a_link_that_netd_has_not_guarded_is_not_up() {
         let flags = link.split(['<', '>']).nth(1).unwrap().to_owned();
         flags.split(',').any(|flag| flag == "UP")
     };
+    assert!(wait_until(SOON, || host
+        .sh("ip link show ve-web")
+        .success()));
     assert!(!flags(), "up without netd");
     let _netd = host.start_netd();
     assert!(wait_until(SOON, flags), "{}", host.run("ip -d link"));

@@ -1,5 +1,6 @@
 //! Reconciling the links of containers.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
@@ -391,8 +392,12 @@ impl Daemon {
         if !link.altnames.is_empty() {
             requests.push(Request::RemoveAltnames(link.altnames.clone()));
         }
-        let addresses = self.world.addresses(link.index).iter();
-        requests.extend(addresses.map(|address| Request::RemoveAddress(address.address)));
+        let own = self.links.get(&link.index).and_then(|own| own.subnets);
+        let known = self.world.addresses(link.index).iter();
+        let mut addresses: BTreeSet<IpNetwork> = known.map(|address| address.address).collect();
+        // Also those that were set a moment ago, of which no event was read yet.
+        addresses.extend(own.iter().flat_map(Subnets::host));
+        requests.extend(addresses.into_iter().map(Request::RemoveAddress));
         let failed = self.requests.carry_out(link.index, &requests);
         failed.into_iter().map(|(_, error)| error)
     }

@@ -5,6 +5,7 @@
 
 mod address;
 mod author;
+mod chunk;
 mod dump;
 mod error;
 mod link;

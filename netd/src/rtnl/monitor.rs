@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::MulticastGroup;
@@ -11,6 +11,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::chunk::Chunk;
 use super::dump::Dumps;
 use super::{Author, Link, LinkAddress, Route, RtnlError};
 use crate::netlink::{self, DATAGRAM_MAX};
@@ -69,7 +70,8 @@ pub struct Snapshot {
 pub struct Monitor {
     socket: AsyncFd<OwnedFd>,
     buffer: Vec<u8>,
-    /// What came in one datagram and was not asked for yet.
+    chunk: Chunk,
+    /// What came and was not asked for yet.
     waiting: VecDeque<(Event, Author)>,
     dumps: Dumps,
 }
@@ -92,6 +94,7 @@ impl Monitor {
         Ok(Self {
             socket: subscribe(bytes).map_err(RtnlError::Open)?,
             buffer: vec![0; DATAGRAM_MAX],
+            chunk: Chunk::default(),
             waiting: VecDeque::new(),
             dumps: Dumps::open().map_err(RtnlError::Open)?,
         })
@@ -109,10 +112,8 @@ impl Monitor {
             let mut ready = self.socket.readable().await?;
             // Between the two something may have come: only an empty queue is waited for.
             let socket = self.socket.get_ref().as_fd();
-            match take(socket, &mut self.buffer, &mut self.waiting) {
-                Ok(false) => ready.clear_ready(),
-                Ok(true) => {}
-                Err(error) => return Err(error),
+            if !take(socket, &mut self.buffer, &mut self.chunk, &mut self.waiting)? {
+                ready.clear_ready();
             }
         }
     }
@@ -127,7 +128,7 @@ impl Monitor {
                 return Ok(Some(told));
             }
             let socket = self.socket.get_ref().as_fd();
-            if !take(socket, &mut self.buffer, &mut self.waiting)? {
+            if !take(socket, &mut self.buffer, &mut self.chunk, &mut self.waiting)? {
                 return Ok(None);
             }
         }
@@ -199,26 +200,32 @@ pub(super) fn open() -> io::Result<OwnedFd> {
     )?)
 }
 
-/// Reads one datagram of events. Whether there was one.
+/// Reads what waits in the socket, up to a bound. Whether there was anything.
 fn take(
-    socket: std::os::fd::BorrowedFd<'_>,
+    socket: BorrowedFd<'_>,
     buffer: &mut [u8],
+    chunk: &mut Chunk,
     events: &mut VecDeque<(Event, Author)>,
 ) -> io::Result<bool> {
-    match netlink::receive(socket, buffer) {
-        Ok(None) => Ok(false),
-        // Others than the kernel have nothing to say here.
-        Ok(Some(datagram)) if datagram.from != 0 => Ok(true),
-        Ok(Some(datagram)) => {
-            events.extend(datagram.messages().filter_map(decode));
-            Ok(true)
+    let (mut any, mut lost) = (false, false);
+    while !chunk.is_full() && !lost {
+        match netlink::receive(socket, buffer) {
+            Ok(None) => break,
+            // Others than the kernel have nothing to say here.
+            Ok(Some(datagram)) if datagram.from == 0 => {
+                datagram.messages().for_each(|message| chunk.push(message));
+            }
+            Ok(Some(_)) => {}
+            Err(error) if is_loss(&error) => lost = true,
+            Err(error) => return Err(error),
         }
-        Err(error) if is_loss(&error) => {
-            events.push_back((Event::Overrun, Author::default()));
-            Ok(true)
-        }
-        Err(error) => Err(error),
+        any = true;
     }
+    chunk.drain(|message| events.extend(decode(message)));
+    if lost {
+        events.push_back((Event::Overrun, Author::default()));
+    }
+    Ok(any)
 }
 
 /// Whether an error says that events were lost, and nothing worse.

@@ -93,7 +93,7 @@ fn ping(stage: &Stage<'_>) {
 fn first_packets(stage: &Stage<'_>) {
     for v6 in [false, true] {
         let ip = super::stage::address(&stage.web, v6);
-        let script = format!("ip neigh flush to {ip} dev ve-web; ping -c1 -W5 {ip}");
+        let script = format!("ip neigh flush to {ip} dev ve-web; ping -c3 -i0.3 -W5 {ip}");
         stage.host.run(&script);
     }
 }

@@ -30,7 +30,8 @@ fn all_confirmed(daemon: &Daemon, count: usize) -> bool {
 async fn settle(rig: &mut Rig) {
     loop {
         let before = operations::done();
-        let pause = tokio::time::sleep(Duration::from_millis(300));
+        // The kernel looks for a second whether an IPv6 address is somebody else's.
+        let pause = tokio::time::sleep(Duration::from_millis(2500));
         rig.daemon.run(pause).await.unwrap();
         if operations::done().netlink_received == before.netlink_received {
             return;
