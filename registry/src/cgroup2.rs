@@ -203,12 +203,21 @@ pub fn says_populated(events: &OwnedFd) -> io::Result<bool> {
 /// Whether a cgroup is of rspawn's making.
 #[must_use]
 pub fn is_marked(group: &Group) -> bool {
+    mark_of(group).is_some()
+}
+
+/// What rspawn's mark of a cgroup says: its supervisor, as [`crate::LeaderId`] is written. Nothing
+/// where there is no mark.
+#[must_use]
+pub fn mark_of(group: &Group) -> Option<String> {
     use std::os::fd::AsRawFd;
     // The descriptor is one that attributes cannot be read of by itself.
     let path = format!("/proc/self/fd/{}", group.directory.as_raw_fd());
-    MARKS.iter().any(|mark| {
-        let mut value = [0; 8];
-        rustix::fs::getxattr(&path, *mark, &mut value).is_ok()
+    MARKS.iter().find_map(|mark| {
+        let mut value = [0_u8; 80];
+        let length = rustix::fs::getxattr(&path, *mark, &mut value).ok()?;
+        let text = std::str::from_utf8(value.get(..length)?).ok()?;
+        Some(text.to_owned())
     })
 }
 

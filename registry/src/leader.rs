@@ -19,7 +19,38 @@ pub struct LeaderId {
     pub pidfd_id: u64,
 }
 
+impl std::fmt::Display for LeaderId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} {}", self.pid, self.start_time, self.pidfd_id)
+    }
+}
+
+impl std::str::FromStr for LeaderId {
+    type Err = std::num::ParseIntError;
+
+    /// Reads what [`std::fmt::Display`] writes.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut words = text.split(' ').map(str::parse::<u64>);
+        let mut next = || words.next().unwrap_or_else(|| "".parse());
+        Ok(Self {
+            pid: u32::try_from(next()?).unwrap_or(0),
+            start_time: next()?,
+            pidfd_id: next()?,
+        })
+    }
+}
+
 impl LeaderId {
+    /// The proof for the calling process.
+    ///
+    /// # Errors
+    /// As [`LeaderId::of`].
+    pub fn own() -> io::Result<Self> {
+        let pid = rustix::process::getpid();
+        let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+        Self::of(std::process::id(), &pidfd)
+    }
+
     /// Reads the proof for a process that is held by `pidfd`.
     ///
     /// # Errors

@@ -7,11 +7,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use registry::MachineName;
 use registry::cgroup2::{
-    EVENTS, Group, Hierarchy, MACHINE_SLICE, MARKS, is_marked, remove_tree, says_populated,
+    EVENTS, Group, Hierarchy, MACHINE_SLICE, MARKS, is_marked, mark_of, remove_tree, says_populated,
 };
 use registry::unit_name::machine_scope;
+use registry::{LeaderId, MachineName};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, XattrFlags, mkdir, rmdir};
 use rustix::io::Errno;
@@ -44,6 +44,11 @@ pub enum CgroupError {
         "the cgroup {0} holds processes that are not of rspawn: another manager runs a container of that name; stop it there, or choose another name with -M"
     )]
     Foreign(PathBuf),
+    /// Another rspawn's container of that name runs.
+    #[error(
+        "the cgroup {0} is that of a container that runs: stop it first, or choose another name with -M"
+    )]
+    Running(PathBuf),
 }
 
 /// A container's cgroups, of this process's own making. They stay when the value is
@@ -141,8 +146,10 @@ impl Cgroup {
 fn fill(scope: &Path, controllers: &str) -> io::Result<(Group, Group)> {
     let group = Group::open(scope)?;
     // Each is of use to somebody, and neither can be had everywhere.
+    let supervisor = LeaderId::own()?.to_string();
+    let value = supervisor.as_bytes();
     let marks =
-        MARKS.map(|mark| rustix::fs::setxattr(scope, mark, b"1", XattrFlags::empty()).is_ok());
+        MARKS.map(|mark| rustix::fs::setxattr(scope, mark, value, XattrFlags::empty()).is_ok());
     if marks == [false; 2] {
         // It works all the same, but nobody clears it away after a crash.
         rustix::fs::stat(scope)?;
@@ -165,6 +172,9 @@ fn clear(directory: &Path) -> Result<(), CgroupError> {
         other => other.doing(|| format!("open the cgroup {}", directory.display()))?,
     };
     let emptying = || format!("empty the cgroup {}", directory.display());
+    if is_supervised(&left) {
+        return Err(CgroupError::Running(directory.to_owned()));
+    }
     if is_marked(&left) {
         kill(&left).doing(emptying)?;
     } else if left.is_populated().doing(emptying)? {
@@ -172,6 +182,14 @@ fn clear(directory: &Path) -> Result<(), CgroupError> {
     }
     remove_tree(directory).doing(|| format!("remove the cgroup {}", directory.display()))?;
     Ok(())
+}
+
+/// Whether the rspawn that made a cgroup still is there. Its lock on the name would say so
+/// as well, unless somebody has removed the name's file.
+fn is_supervised(scope: &Group) -> bool {
+    let supervisor = mark_of(scope).and_then(|mark| mark.parse::<LeaderId>().ok());
+    // What cannot be looked at may well run.
+    supervisor.is_some_and(|supervisor| !matches!(supervisor.reopen(), Ok(None)))
 }
 
 /// Lets the cgroups below have controllers of their own, as far as there are any; one

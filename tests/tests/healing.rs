@@ -197,3 +197,29 @@ fn files() {
         );
     });
 }
+
+#[test]
+fn a_link_that_is_deleted_is_nobodys_address() {
+    with_netd(|host, netd| {
+        let _web = sleeping(host, "web");
+        host.run("getent hosts web; ip link del ve-web");
+        assert!(wait_until(SOON, || !host.sh("getent hosts web").success()));
+        logged(netd, &["web", "its link was deleted"]);
+    });
+}
+
+#[test]
+fn a_name_whose_file_was_removed_is_not_taken_from_who_runs() {
+    with_netd(|host, _netd| {
+        let mut web = sleeping(host, "web");
+        host.run("rm /run/rspawn/names/web");
+        let tree = host.busybox_tree();
+        let second = Start::new(host, "web", &tree)
+            .args(["-a", "/bin/true"])
+            .output();
+        assert!(!second.success(), "{second}");
+        assert!(second.stderr.contains("runs"), "{second}");
+        host.run("ping -c1 -W5 web");
+        assert!(web.supervisor().ended().is_none());
+    });
+}

@@ -312,3 +312,24 @@ fn a_second_pass_over_an_unchanged_world_writes_nothing() {
     host.kill_cgroup("monitor");
     assert!(!host.processes_in(NETD_CGROUP).is_empty());
 }
+
+#[test]
+fn what_runs_keeps_its_subnet_beside_what_came_later_and_overlaps_it() {
+    let host = host();
+    let mut netd = host.start_netd();
+    let web = sleeping(&host, "web");
+    let (address, before) = (web.ipv4(), host.run("ip -4 -o address show ve-web"));
+    let wide = address.to_string();
+    let wide = wide.rsplit_once('.').unwrap().0;
+    host.run(&format!(
+        "ip link add lan type bridge; ip link set lan up; ip address add {wide}.1/24 dev lan"
+    ));
+    assert!(wait_until(SOON, || netd.stderr().contains("now overlaps")));
+    netd.signal(libc::SIGKILL);
+    netd.wait(SOON);
+    netd = host.start_netd();
+    host.run(&format!("ping -c1 -W5 {address}"));
+    assert_eq!(web.ipv4(), address);
+    assert_eq!(host.run("ip -4 -o address show ve-web"), before);
+    drop(netd);
+}

@@ -1,7 +1,11 @@
 //! Forwarding between containers and the outside.
 
 use super::Daemon;
+use crate::log::Pace;
 use crate::{log, sysctl};
+
+/// That forwarding was restored is said at this pace.
+static RESTORED: Pace = Pace::new();
 
 impl Daemon {
     /// Has the host forward what containers send, and what comes back.
@@ -21,7 +25,9 @@ impl Daemon {
                 // A new uplink's own switch was never on.
                 let for_all = paths.iter().any(|path| path.contains("/all/"));
                 if std::mem::replace(&mut self.forwards, true) && for_all {
-                    tracing::warn!("restored: forwarding, in {}", paths.join(", "));
+                    RESTORED.say(|more| {
+                        tracing::warn!("restored: forwarding, in {}{more}", paths.join(", "));
+                    });
                 } else {
                     tracing::info!("forwarding switched on, in {}", paths.join(", "));
                 }

@@ -29,6 +29,8 @@ const HEALS: u32 = 8;
 static RESTORED: Pace = Pace::new();
 /// What cannot be put back is said at this pace.
 static UNRESTORED: Pace = Pace::new();
+/// Within this it counts as once.
+const AT_ONE_TIME: Duration = Duration::from_millis(200);
 /// The span of time for [`HEALS`].
 const HEALS_IN: Duration = Duration::from_secs(10);
 
@@ -70,6 +72,9 @@ pub(super) enum Seen {
 pub(super) struct Heals {
     since: Option<Instant>,
     count: u32,
+    last: Option<Instant>,
+    /// Whether it was said that it is too often.
+    told: bool,
     /// Who took something of it last.
     taken_by: Option<String>,
 }
@@ -129,9 +134,13 @@ impl Heals {
     /// Counts that something was put back.
     fn note(&mut self, now: Instant) {
         if self.since.is_none_or(|since| now - since > HEALS_IN) {
-            (self.since, self.count) = (Some(now), 0);
+            (self.since, self.count, self.told) = (Some(now), 0, false);
         }
-        self.count = self.count.saturating_add(1);
+        // One program takes several things at once, and one of them twice.
+        if self.last.is_none_or(|last| now - last > AT_ONE_TIME) {
+            self.last = Some(now);
+            self.count = self.count.saturating_add(1);
+        }
     }
 
     /// Whether something may be put back at once.
@@ -237,7 +246,7 @@ impl Daemon {
             return;
         };
         own.heals.note(Instant::now());
-        if own.heals.count == HEALS {
+        if own.heals.count == HEALS && !std::mem::replace(&mut own.heals.told, true) {
             tracing::warn!(
                 link = %link.name,
                 "what netd sets is taken away again and again{}: it is put back at a slower pace \
@@ -462,9 +471,11 @@ mod tests {
     fn a_link_is_not_wrestled_for() {
         let mut heals = Heals::default();
         let start = Instant::now();
-        for _ in 0..HEALS {
-            assert!(heals.may(start));
-            heals.note(start);
+        for n in 0..HEALS {
+            let now = start + AT_ONE_TIME * 2 * n;
+            assert!(heals.may(now));
+            heals.note(now);
+            heals.note(now + AT_ONE_TIME);
         }
         assert!(!heals.may(start + HEALS_IN));
         assert!(heals.may(start + HEALS_IN + Duration::from_millis(1)));

@@ -77,11 +77,35 @@ impl Daemon {
         }
         if self.links.remove(&index).is_some() {
             self.unwatch_parameters(index);
+            if role.is_none() {
+                self.link_is_gone(index);
+            }
         }
         self.retries.forget(index);
         if role == Some(Role::BridgePort) {
             self.follow_bridged(index);
         }
+    }
+
+    /// A link is gone, by whomever: the name of a machine that still runs says so.
+    fn link_is_gone(&mut self, index: u32) {
+        let Some((name, entry)) = self.attached_by(index).filter(|(_, entry)| entry.runs()) else {
+            return;
+        };
+        // Most often its leader has ended just now, and that is said a moment later.
+        if matches!(entry.machine.leader.reopen(), Ok(None)) {
+            return;
+        }
+        let before = entry.machine.ips();
+        tracing::warn!(
+            machine = %name,
+            "its link was deleted: it cannot be reached until it is started anew"
+        );
+        if let Some(entry) = self.machines.get_mut(&name) {
+            entry.machine.addresses.clear();
+        }
+        self.to_publish.extend(self.claims.release(&name));
+        self.publish_after(&name, &before);
     }
 
     async fn reconcile_veth(&mut self, index: u32) -> Result<Outcome, RtnlError> {
@@ -189,8 +213,15 @@ impl Daemon {
             let touched = self.world.reset_routes(routes);
             self.take_touched(touched, None);
         }
+        // A container that runs has its addresses, which nothing here can change: also
+        // beside what came later and overlaps them.
+        let settled: Vec<IpNetwork> = match self.is_settled(machine) {
+            true => present.iter().flat_map(Subnets::prefixes).collect(),
+            false => Vec::new(),
+        };
         let wish = self.wish(machine, prefix, first);
-        let subnets = wish.choose(|subnet| self.is_free(subnet, machine));
+        let subnets =
+            wish.choose(|subnet| settled.contains(&subnet) || self.is_free(subnet, machine));
         if subnets.v4.is_none() {
             tracing::error!(
                 %machine,
@@ -249,6 +280,12 @@ impl Daemon {
             }
         }
         (subnets.v4.is_some() || subnets.v6.is_some()).then_some(subnets)
+    }
+
+    /// Whether a machine's end of its link was set.
+    fn is_settled(&self, machine: &MachineName) -> bool {
+        let entry = self.machines.get(machine);
+        entry.is_some_and(super::registration::Entry::is_settled)
     }
 
     fn wish<'a>(

@@ -78,6 +78,11 @@ impl Entry {
         !self.ended
     }
 
+    /// Whether its end of its link was set.
+    pub fn is_settled(&self) -> bool {
+        self.runs() && self.configured
+    }
+
     /// Whether its name is to resolve: on a veth not before its end of that is set.
     pub fn is_published(&self) -> bool {
         self.runs() && (self.configured || !matches!(self.machine.attachment, Attachment::Veth(_)))

