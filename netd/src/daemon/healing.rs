@@ -73,6 +73,9 @@ pub(super) struct Heals {
     since: Option<Instant>,
     count: u32,
     last: Option<Instant>,
+    /// The last line that was said at that time.
+    said: Option<String>,
+    lines: u32,
     /// Whether it was said that it is too often.
     told: bool,
     /// Who took something of it last.
@@ -134,13 +137,22 @@ impl Heals {
     /// Counts that something was put back.
     fn note(&mut self, now: Instant) {
         if self.since.is_none_or(|since| now - since > HEALS_IN) {
-            (self.since, self.count, self.told) = (Some(now), 0, false);
+            (self.since, self.count, self.told, self.lines) = (Some(now), 0, false, 0);
         }
         // One program takes several things at once, and one of them twice.
         if self.last.is_none_or(|last| now - last > AT_ONE_TIME) {
             self.last = Some(now);
+            self.said = None;
             self.count = self.count.saturating_add(1);
         }
+    }
+
+    /// Whether a line is worth saying: not the same at one time, and not too many.
+    fn may_say(&mut self, text: &str) -> bool {
+        self.lines = self.lines.saturating_add(1);
+        let new = self.said.as_deref() != Some(text) && self.lines <= 2 * HEALS;
+        self.said = Some(text.to_owned());
+        new
     }
 
     /// Whether something may be put back at once.
@@ -241,9 +253,10 @@ impl Daemon {
         own.is_none_or(|own| own.heals.may(Instant::now()))
     }
 
-    fn note_heal(&mut self, link: &Link) {
+    /// Counts that something was put back. Whether the line about it is to be said.
+    fn note_heal(&mut self, link: &Link, line: &str) -> bool {
         let Some(own) = self.links.get_mut(&link.index) else {
-            return;
+            return true;
         };
         own.heals.note(Instant::now());
         if own.heals.count == HEALS && !std::mem::replace(&mut own.heals.told, true) {
@@ -254,6 +267,7 @@ impl Daemon {
                 by_whom(own.heals.taken_by.as_deref())
             );
         }
+        own.heals.may_say(line)
     }
 
     /// Says what was put back.
@@ -267,10 +281,10 @@ impl Daemon {
                 Action::Guard | Action::RemoveAddress(_) => {}
             }
         }
-        if done.is_empty() {
+        let done = done.join(", ");
+        if done.is_empty() || !self.note_heal(link, &done) {
             return;
         }
-        self.note_heal(link);
         let by = self
             .links
             .get_mut(&link.index)
@@ -279,7 +293,7 @@ impl Daemon {
             %machine,
             link = %link.name,
             "restored: {}, taken away{}",
-            done.join(", "),
+            done,
             by_whom(by.as_deref())
         );
     }
@@ -295,7 +309,6 @@ impl Daemon {
         if corrected.is_empty() {
             return;
         }
-        self.note_heal(link);
         let each = corrected.iter().map(|parameter| {
             format!(
                 "{} was {}, is {} again",
@@ -304,8 +317,10 @@ impl Daemon {
                 parameter.value
             )
         });
-        let each: Vec<String> = each.collect();
-        tracing::warn!(%machine, link = %link.name, "restored: {}", each.join("; "));
+        let line = each.collect::<Vec<String>>().join("; ");
+        if self.note_heal(link, &line) {
+            tracing::warn!(%machine, link = %link.name, "restored: {line}");
+        }
     }
 
     fn note_removed(&mut self, removed: Removed) {
@@ -475,7 +490,9 @@ mod tests {
             let now = start + AT_ONE_TIME * 2 * n;
             assert!(heals.may(now));
             heals.note(now);
+            assert!(heals.may_say("a"));
             heals.note(now + AT_ONE_TIME);
+            assert!(!heals.may_say("a"));
         }
         assert!(!heals.may(start + HEALS_IN));
         assert!(heals.may(start + HEALS_IN + Duration::from_millis(1)));
