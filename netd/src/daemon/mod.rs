@@ -55,6 +55,9 @@ pub use status::{LeaseStatus, ListedMachine, MachineStatus, Query};
 
 /// How many links or inputs are seen to before others get their turn.
 const AT_ONCE: u32 = 16;
+/// How many events are taken in at most that were told already: more than the links of one
+/// turn bring about.
+const WAITING_MAX: usize = 1024;
 /// How many events are taken in before the marked links are reconciled.
 const BATCH: usize = 256;
 /// How many events other than the kernel's may wait.
@@ -302,12 +305,6 @@ impl Daemon {
         Ok(())
     }
 
-    /// Where other tasks tell the daemon.
-    #[must_use]
-    pub fn sender(&self) -> mpsc::Sender<Input> {
-        self.sender.clone()
-    }
-
     /// Where jobs for the one thread beside this go.
     #[must_use]
     pub fn worker(&self) -> crate::worker::Queue {
@@ -356,8 +353,11 @@ impl Daemon {
                 }
                 () = tokio::time::sleep_until(self.lapse_at) => self.lapse_subnets(),
                 () = at(publish_at) => {}
+                // More than one turn's worth is marked.
+                () = std::future::ready(()), if !self.dirty.is_empty() => {}
             }
-            self.reconcile().await;
+            self.take_waiting_events()?;
+            self.reconcile_some().await;
             // However much comes in, the servers of the links get their turn.
             tokio::task::yield_now().await;
         }
@@ -366,6 +366,18 @@ impl Daemon {
     fn take_kernel_events(&mut self, first: (Event, Author)) -> Result<(), Broken> {
         self.take_kernel_event(first);
         for _ in 1..BATCH {
+            match self.monitor.try_next()? {
+                Some(told) => self.take_kernel_event(told),
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in what the kernel has told already, much of it of netd's own doing: what is
+    /// not read in time is lost.
+    fn take_waiting_events(&mut self) -> Result<(), Broken> {
+        for _ in 0..WAITING_MAX {
             match self.monitor.try_next()? {
                 Some(told) => self.take_kernel_event(told),
                 None => break,
@@ -484,16 +496,27 @@ impl Daemon {
         }
     }
 
+    /// Reconciles all that is marked.
     async fn reconcile(&mut self) {
+        loop {
+            self.reconcile_some().await;
+            if self.dirty.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Reconciles so much of what is marked that events are not kept waiting for long.
+    async fn reconcile_some(&mut self) {
         self.routes_are_fresh = false;
-        for count in 1.. {
+        for _ in 0..AT_ONCE {
             let Some(index) = self.dirty.pop_first() else {
                 break;
             };
             self.reconcile_link(index).await;
-            if count % AT_ONCE == 0 {
-                tokio::task::yield_now().await;
-            }
+        }
+        if !self.dirty.is_empty() {
+            tokio::task::yield_now().await;
         }
         if self.uplinks_dirty && !self.links.is_empty() {
             self.uplinks_dirty = false;
