@@ -108,6 +108,8 @@ impl Daemon {
         self.publish_after(&name, &before);
     }
 
+    /// Gives a veth what it lacks of what it is to have, and its machine the word once it
+    /// lacks nothing.
     async fn reconcile_veth(&mut self, index: u32) -> Result<Outcome, RtnlError> {
         let Some(link) = self.world.link(index).cloned() else {
             return Ok(Outcome::Done);
@@ -122,15 +124,12 @@ impl Daemon {
             Some(subnets) => subnets,
             None => self.choose(&machine, index).await?,
         };
+        let mtu = self.profile_of(&link).mtu.or_else(|| self.narrower(&link));
         let Some(own) = self.links.get_mut(&index) else {
             return Ok(Outcome::Done);
         };
         let subnets = own.feasible(&subnets);
         own.subnets = Some(subnets);
-        let mtu = self.profile_of(&link).mtu.or_else(|| self.narrower(&link));
-        let Some(own) = self.links.get_mut(&index) else {
-            return Ok(Outcome::Done);
-        };
         let mut actions = plan::veth(
             &link,
             self.world.addresses(index),
