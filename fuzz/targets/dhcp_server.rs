@@ -13,7 +13,7 @@ use libfuzzer_sys::fuzz_target;
 use netd::dhcp::server::{
     ClientKey, Datagram, Input, Lease, Output, Server, ServerConfig, Transmit,
 };
-use netd::packet_socket::{Arrival, frame};
+use netd::dhcp_wire::{Arrival, frame};
 use registry::Mac;
 
 /// The container's own MAC address.

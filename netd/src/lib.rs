@@ -3,13 +3,14 @@
 //!
 //! [`daemon`] is the one task that owns all state. It observes ([`rtnl`], [`nft`],
 //! [`supervisors`], [`inside`]), plans ([`plan`], [`subnets`]) and applies. The
-//! protocols ([`dhcp`]) are state machines without I/O, each run by a task that owns
-//! one socket ([`packet_socket`]).
+//! protocols ([`dhcp`]) are state machines without I/O, each run by a task for one
+//! link ([`dhcp_wire`]).
 
 pub mod async_fd;
 pub mod bus;
 pub mod daemon;
 pub mod dhcp;
+pub mod dhcp_wire;
 pub mod inotify;
 pub mod inside;
 pub mod leader_watch;
@@ -19,7 +20,6 @@ pub mod netlink;
 pub mod network_file;
 pub mod nft;
 pub mod operations;
-pub mod packet_socket;
 pub mod plan;
 pub mod prefix_map;
 pub mod privileges;

@@ -9,7 +9,6 @@ use registry::{Mac, MachineName};
 use super::Daemon;
 use crate::dhcp::server::{self, Event, Handle, Server, ServerConfig};
 use crate::log;
-use crate::packet_socket::DhcpSocket;
 use crate::rtnl::Link;
 use crate::subnets::Subnets;
 
@@ -27,8 +26,8 @@ impl Daemon {
         let Some(config) = self.dhcp_config(link, machine, subnets) else {
             return true;
         };
-        let socket = match DhcpSocket::open(link.index) {
-            Ok(socket) => socket,
+        let port = match self.wire.port(link.index) {
+            Ok(port) => port,
             Err(error) => {
                 tracing::error!(%machine, "no DHCP on {}: {}", link.name, log::chain(&error));
                 return false;
@@ -38,9 +37,10 @@ impl Daemon {
         let (told, queue) = (handle.told(), self.worker.queue());
         let log = event_log(*machine);
         tokio::task::spawn_local(async move {
-            server::serve(&socket, Server::new(config), told, log).await;
-            let descriptor = socket.into_descriptor();
-            queue.add(move || drop(descriptor));
+            server::serve(&port, Server::new(config), told, log).await;
+            if let Some(descriptor) = port.close() {
+                queue.add(move || drop(descriptor));
+            }
         });
         if let Some(own) = self.links.get_mut(&link.index) {
             own.dhcp = Some(handle);

@@ -33,6 +33,7 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use crate::dhcp_wire::Wire;
 use crate::log::Pace;
 use crate::machines::{Claims, RegistryDir};
 use crate::nft;
@@ -141,6 +142,7 @@ pub struct Daemon {
     boot_id: String,
     monitor: Monitor,
     requests: Requests,
+    wire: Wire,
     table: nft::Table,
     nft_monitor: nft::Monitor,
     world: World,
@@ -241,12 +243,15 @@ impl Daemon {
         let registry = RegistryDir::open(&places.runtime)?;
         let monitor = Monitor::new()?;
         let nft_monitor = nft::Monitor::open()?;
+        // Before the table, which hands it what comes in.
+        let wire = Wire::open();
         let (sender, inputs) = mpsc::channel(INPUTS);
         let mut daemon = Self {
             host_id: HostId::load()?,
             boot_id: registry::leader::boot_id().map_err(system("read the boot id"))?,
             requests: Requests::new()?,
-            table: nft::Table::install()?,
+            table: nft::Table::install(wire.log_group())?,
+            wire,
             store: SubnetStore::open(&places.subnets(), SystemTime::now())?,
             worker: Worker::start().map_err(system("start a thread"))?,
             cgroups: find_cgroups(),

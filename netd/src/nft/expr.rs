@@ -288,6 +288,18 @@ pub(super) fn count_and_drop() -> Code {
     vec![other("counter", &[]), verdict(NF_DROP)]
 }
 
+/// Hands a copy of the packet, whole and at once, to whoever listens to this group of
+/// nfnetlink_log.
+pub(super) fn log_to(group: u16) -> Code {
+    const GROUP: u16 = 1;
+    const QUEUE_THRESHOLD: u16 = 4;
+    let number = |kind, value: u16| DefaultNla::new(kind, value.to_be_bytes().to_vec());
+    vec![Expressions::Other {
+        expression_type: "log".to_owned(),
+        attributes: vec![number(GROUP, group), number(QUEUE_THRESHOLD, 1)],
+    }]
+}
+
 /// Gives the flow the address of the link that it leaves by.
 pub(super) fn masquerade() -> Code {
     vec![other("masq", &[])]

@@ -2,7 +2,7 @@
 //!
 //! | chain | hook | what it does |
 //! |---|---|---|
-//! | `prerouting` | filter, raw | drops what a container must not send: DHCP for the host's own port or for other clients, sources that do not belong to its link, 127/8, redirects and router advertisements; and sources that a link invents faster than hosts come up |
+//! | `prerouting` | filter, -1000 | hands DHCP requests to netd; drops what a container must not send: DHCP for the host's own port or for other clients, sources that do not belong to its link, 127/8, redirects and router advertisements; and sources that a link invents faster than hosts come up |
 //! | `forward` | filter | lets new flows into containers only from other containers, for published ports, or by the set `inbound_open`; holds back who looks for containers one address after the other |
 //! | `postrouting` | nat, srcnat | masquerades what leaves our links for other ones |
 //!
@@ -52,6 +52,15 @@ const NEW_IPV6_SOURCES: &str = "new_ipv6_sources";
 /// Set of the links that look for hosts which were not heard of.
 const NEW_DESTINATIONS: &str = "new_destinations";
 
+/// Set of the links that ask for addresses.
+const DHCP_REQUESTS: &str = "dhcp_requests";
+
+/// How many DHCP requests of a link are looked at: more than its server answers, and so
+/// few that a flood of them costs netd next to nothing.
+const DHCP_LIMIT: Limit = Limit {
+    per_second: 250,
+    burst: 100,
+};
 /// How many sources of a link may come up, of each protocol.
 const SOURCES_LIMIT: Limit = Limit {
     per_second: 4,
@@ -68,7 +77,7 @@ const REMEMBERED: Duration = Duration::from_secs(5);
 /// Longer than the minute at which most programs ask others whether they are well.
 const IPV4_REMEMBERED: Duration = Duration::from_secs(2 * 60);
 /// How long a link's limit is kept that is not in use, more than it takes to fill again.
-const LIMIT_KEPT: Duration = Duration::from_secs(60);
+const LIMIT_KEPT: Duration = Duration::from_secs(10);
 /// Name of the chain that filters what containers send.
 pub const PREROUTING: &str = "prerouting";
 /// Name of the chain that filters what is forwarded to containers.
@@ -132,8 +141,8 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// The table for links of `group`, with these link indices open to the outside.
-    pub fn new(group: u32, inbound_open: &BTreeSet<u32>) -> Layout {
+    /// The table for links of `group`, whose DHCP requests are logged to `dhcp_log`, with these link indices open to the outside.
+    pub fn new(group: u32, dhcp_log: Option<u16>, inbound_open: &BTreeSet<u32>) -> Layout {
         Layout {
             sets: vec![
                 icmpv6_types(NOT_FROM_CONTAINERS, &ROUTER_TYPES),
@@ -153,8 +162,13 @@ impl Layout {
                 of_packets(NEW_IPV4_SOURCES, Kind::Link, LIMIT_KEPT),
                 of_packets(NEW_IPV6_SOURCES, Kind::Link, LIMIT_KEPT),
                 of_packets(NEW_DESTINATIONS, Kind::Link, LIMIT_KEPT),
+                of_packets(DHCP_REQUESTS, Kind::Link, LIMIT_KEPT),
             ],
-            chains: vec![prerouting(group), forward(group), postrouting(group)],
+            chains: vec![
+                prerouting(group, dhcp_log),
+                forward(group),
+                postrouting(group),
+            ],
         }
     }
 }
@@ -187,8 +201,9 @@ fn rule(comment: &'static str, parts: impl IntoIterator<Item = Code>) -> Rule {
     }
 }
 
-/// At priority raw, before connection tracking: what is dropped here costs no entry.
-fn prerouting(group: u32) -> Chain {
+/// Ahead of connection tracking: what is dropped here costs no entry. And ahead of
+/// everybody's rules, so that none keeps a container from its address.
+fn prerouting(group: u32, dhcp_log: Option<u16>) -> Chain {
     let v4 = || expr::family(Family::V4);
     let v6 = || expr::family(Family::V6);
     let drop = expr::count_and_drop;
@@ -197,20 +212,31 @@ fn prerouting(group: u32) -> Chain {
         name: PREROUTING,
         chain_type: ChainType::Filter,
         hook: InetHookNumber::PreRouting,
-        priority: -300,
+        priority: -1000,
         rules: vec![
             rule(
                 "not from a container",
                 [expr::not_from_group(group), expr::accept()],
             ),
-            // The packet socket has seen it. Without this a client that renews by
-            // unicast gets an ICMP error, as no UDP socket listens.
+            rule(
+                "too many DHCP requests",
+                [
+                    v4(),
+                    expr::transport(Transport::Udp),
+                    expr::destination_port(DHCP_SERVER_PORT),
+                    expr::incoming_link_is_over(DHCP_LIMIT, DHCP_REQUESTS),
+                    drop(),
+                ],
+            ),
+            // netd has seen it. Without this a client that renews by unicast gets an
+            // ICMP error, as no UDP socket listens.
             rule(
                 "DHCP is served ahead of the firewall",
                 [
                     v4(),
                     expr::transport(Transport::Udp),
                     expr::destination_port(DHCP_SERVER_PORT),
+                    dhcp_log.map(expr::log_to).unwrap_or_default(),
                     drop(),
                 ],
             ),
@@ -416,7 +442,7 @@ mod tests {
     #[test]
     fn the_number_of_rules_does_not_depend_on_the_links() {
         let count = |open: &BTreeSet<u32>| {
-            Layout::new(1, open)
+            Layout::new(1, Some(1), open)
                 .chains
                 .iter()
                 .map(|chain| chain.rules.len())

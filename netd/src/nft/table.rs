@@ -54,6 +54,8 @@ pub enum State {
 pub struct Table {
     socket: NftSocket,
     protection: Protection,
+    /// Where DHCP requests are logged to.
+    dhcp_log: Option<u16>,
     inbound_open: BTreeSet<u32>,
     /// Generation of the ruleset at which the table was last seen intact.
     intact_at: Option<u32>,
@@ -64,17 +66,19 @@ impl Table {
     /// transaction, with the best protection that this kernel has. A table that is
     /// already as it should be, left by an earlier run, is taken over untouched.
     ///
-    /// No link is open to the outside at first, see [`Table::set_inbound_open`].
+    /// DHCP requests of our links are logged to the group `dhcp_log` of nfnetlink_log, if
+    /// one is given. No link is open to the outside at first, see
+    /// [`Table::set_inbound_open`].
     ///
     /// # Errors
     /// [`NftError::Owned`] if another living process owns the table;
     /// [`NftError::Refused`] without CAP_NET_ADMIN, or if the kernel lacks what a rule needs.
-    pub fn install() -> Result<Table, NftError> {
-        match Table::install_as(Protection::Owned) {
+    pub fn install(dhcp_log: Option<u16>) -> Result<Table, NftError> {
+        match Table::install_as(Protection::Owned, dhcp_log) {
             // What kernels answer that know no such flags: 5.12 to 6.8, and before.
             Err(error) if matches!(error.refusal(), Some(libc::EOPNOTSUPP | libc::EINVAL)) => {
                 tracing::debug!("this kernel's nf_tables cannot protect a table from others");
-                Table::install_as(Protection::Watched)
+                Table::install_as(Protection::Watched, dhcp_log)
             }
             result => result,
         }
@@ -85,10 +89,11 @@ impl Table {
     /// # Errors
     /// As [`Table::install`], and [`NftError::Refused`] with `EOPNOTSUPP` or `EINVAL` where
     /// the kernel cannot protect a table.
-    pub fn install_as(protection: Protection) -> Result<Table, NftError> {
+    pub fn install_as(protection: Protection, dhcp_log: Option<u16>) -> Result<Table, NftError> {
         let mut table = Table {
             socket: NftSocket::open()?,
             protection,
+            dhcp_log,
             inbound_open: BTreeSet::new(),
             intact_at: None,
         };
@@ -181,7 +186,7 @@ impl Table {
     }
 
     fn layout(&self) -> Layout {
-        Layout::new(LINK_GROUP, &self.inbound_open)
+        Layout::new(LINK_GROUP, self.dhcp_log, &self.inbound_open)
     }
 
     fn read(&mut self) -> Result<Found, NftError> {

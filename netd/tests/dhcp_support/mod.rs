@@ -6,7 +6,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use netd::dhcp::server::{Event, Handle, Lease, Server, ServerConfig, serve};
-use netd::packet_socket::DhcpSocket;
+use netd::dhcp_wire::{GROUP, LogSocket, Reader, Wire};
+use netd::nft::Table;
 use netns_fixtures::{Host, Peer, eventually};
 use registry::Mac;
 use tokio::runtime::{Builder, Runtime};
@@ -22,17 +23,18 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// firewall on the host that lets nothing in and nothing out.
 pub fn container(host: &Host) -> Peer<'_> {
     let peer = host.peer("box");
-    host.run(
-        "ip link add ve-box type veth peer name host0 address 02:00:00:00:00:01 netns box
+    host.run(&format!(
+        "ip link add ve-box group {} type veth peer name host0 address 02:00:00:00:00:01 netns box
          ip address add 192.168.7.1/28 dev ve-box
          ip link set ve-box up
          ip -n box link set host0 up
-         nft 'table inet closed {
-             chain early { type filter hook prerouting priority raw; policy drop; }
-             chain incoming { type filter hook input priority filter; policy drop; }
-             chain outgoing { type filter hook output priority filter; policy drop; }
-         }'",
-    );
+         nft 'table inet closed {{
+             chain early {{ type filter hook prerouting priority -500; policy drop; }}
+             chain incoming {{ type filter hook input priority filter; policy drop; }}
+             chain outgoing {{ type filter hook output priority filter; policy drop; }}
+         }}'",
+        registry::LINK_GROUP
+    ));
     peer
 }
 
@@ -55,31 +57,53 @@ pub fn ifindex(shown: &str) -> u32 {
     shown.split(':').next().unwrap().trim().parse().unwrap()
 }
 
+/// By what a server hears and answers.
+#[derive(Clone, Copy, Debug)]
+pub enum By {
+    /// A rule of our firewall table, and one socket for all links.
+    Log,
+    /// A packet socket of the link's own.
+    PacketSocket,
+}
+
 /// A server that runs on the host's `ve-box`.
 pub struct Running {
     thread: Option<JoinHandle<()>>,
     handle: Option<Handle>,
+    /// Its rules stay while this does.
+    _table: Option<Table>,
     events: mpsc::Receiver<Event>,
 }
 
 impl Running {
     pub fn start(host: &Host, config: ServerConfig) -> Self {
+        Self::start_by(By::Log, host, config)
+    }
+
+    pub fn start_by(by: By, host: &Host, config: ServerConfig) -> Self {
         let runtime = runtime();
         let index = ifindex(&host.run("ip -o link show ve-box"));
-        let socket = host.enter(|| {
+        let (port, reader, table) = host.enter(|| {
             let _guard = runtime.enter();
-            DhcpSocket::open(index).unwrap()
+            let (wire, reader, table) = open(by);
+            (wire.port(index).unwrap(), reader, table)
         });
         let handle = Handle::default();
         let told = handle.told();
         let (sender, events) = mpsc::channel(4096);
         let tell = move |event| drop(sender.try_send(event));
         let thread = std::thread::spawn(move || {
-            runtime.block_on(serve(&socket, Server::new(config), told, tell));
+            runtime.block_on(async {
+                tokio::select! {
+                    _ = serve(&port, Server::new(config), told, tell) => {}
+                    () = read(reader) => {}
+                }
+            });
         });
         Self {
             thread: Some(thread),
             handle: Some(handle),
+            _table: table,
             events,
         }
     }
@@ -110,6 +134,25 @@ impl Running {
 
     fn handle(&self) -> &Handle {
         self.handle.as_ref().unwrap()
+    }
+}
+
+/// A way to hear requests, what hands them out, and the rules that it needs.
+pub fn open(by: By) -> (Wire, Option<Reader>, Option<Table>) {
+    match by {
+        By::Log => {
+            let (socket, reader) = LogSocket::open().unwrap();
+            let table = Table::install(Some(GROUP)).unwrap();
+            (Wire::Log(socket), Some(reader), Some(table))
+        }
+        By::PacketSocket => (Wire::PacketSockets, None, None),
+    }
+}
+
+pub async fn read(reader: Option<Reader>) {
+    match reader {
+        Some(reader) => reader.run().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -13,7 +13,7 @@ const DESTINATIONS: usize = 57;
 
 fn world() -> (World, Table) {
     let world = World::new();
-    let table = world.host.enter(|| Table::install().unwrap());
+    let table = world.host.enter(|| Table::install(None).unwrap());
     (world, table)
 }
 

@@ -12,7 +12,7 @@ fn listing(netns: &Netns) -> String {
 #[test]
 fn others_cannot_flush_change_or_delete_an_owned_table() {
     let netns = Netns::new();
-    let mut table = netns.enter(|| Table::install().unwrap());
+    let mut table = netns.enter(|| Table::install(None).unwrap());
     assert_eq!(
         table.protection(),
         Protection::Owned,
@@ -46,12 +46,12 @@ fn others_cannot_flush_change_or_delete_an_owned_table() {
 #[test]
 fn the_table_outlives_its_owner_and_is_taken_over_untouched() {
     let netns = Netns::new();
-    let table = netns.enter(|| Table::install().unwrap());
+    let table = netns.enter(|| Table::install(None).unwrap());
     let before = listing(&netns);
     end_owner(&netns, table);
     assert_eq!(without_owner(&listing(&netns)), without_owner(&before));
 
-    let mut table = netns.enter(|| Table::install().unwrap());
+    let mut table = netns.enter(|| Table::install(None).unwrap());
     assert_eq!(listing(&netns), before, "not made anew");
     let (success, _) = netns.try_run("nft", &["delete table inet rspawn"]);
     assert!(!success, "owned again");
@@ -69,9 +69,9 @@ fn without_owner(listing: &str) -> Vec<&str> {
 #[test]
 fn an_orphan_that_was_changed_is_made_anew() {
     let netns = Netns::new();
-    end_owner(&netns, netns.enter(|| Table::install().unwrap()));
+    end_owner(&netns, netns.enter(|| Table::install(None).unwrap()));
     netns.nft("insert rule inet rspawn forward accept");
-    let mut table = netns.enter(|| Table::install().unwrap());
+    let mut table = netns.enter(|| Table::install(None).unwrap());
     assert_eq!(table.verify().unwrap(), State::Intact);
     assert_eq!(table.protection(), Protection::Owned);
     assert!(!netns.try_run("nft", &["flush table inet rspawn"]).0);
@@ -81,7 +81,7 @@ fn an_orphan_that_was_changed_is_made_anew() {
 fn a_foreign_table_of_our_name_is_replaced() {
     let netns = Netns::new();
     netns.nft("add table inet rspawn { chain x { type nat hook output priority 0; }; }");
-    let mut table = netns.enter(|| Table::install().unwrap());
+    let mut table = netns.enter(|| Table::install(None).unwrap());
     assert_eq!(table.verify().unwrap(), State::Intact);
     assert!(!listing(&netns).contains("chain x"));
 }
@@ -89,9 +89,9 @@ fn a_foreign_table_of_our_name_is_replaced() {
 #[test]
 fn a_second_living_owner_is_refused_and_named() {
     let netns = Netns::new();
-    let first = netns.enter(|| Table::install().unwrap());
+    let first = netns.enter(|| Table::install(None).unwrap());
     let before = listing(&netns);
-    let second = netns.enter(Table::install).unwrap_err();
+    let second = netns.enter(|| Table::install(None)).unwrap_err();
     assert!(
         matches!(second, NftError::Owned { port } if port == first.port()),
         "{second}"
@@ -105,7 +105,7 @@ fn a_second_living_owner_is_refused_and_named() {
 fn a_second_pass_writes_nothing() {
     let netns = Netns::new();
     for protection in [Protection::Owned, Protection::Watched] {
-        let mut table = netns.enter(move || Table::install_as(protection).unwrap());
+        let mut table = netns.enter(move || Table::install_as(protection, None).unwrap());
         let before = listing(&netns);
         assert_eq!(table.heal().unwrap(), State::Intact);
         assert_eq!(table.heal().unwrap(), State::Intact);
@@ -118,11 +118,11 @@ fn a_second_pass_writes_nothing() {
 fn removal_leaves_nothing_and_can_be_repeated() {
     let netns = Netns::new();
     netns.nft("add table ip other");
-    let table = netns.enter(|| Table::install().unwrap());
+    let table = netns.enter(|| Table::install(None).unwrap());
     table.remove().unwrap();
     assert_eq!(netns.nft("list tables").trim(), "table ip other");
 
-    end_owner(&netns, netns.enter(|| Table::install().unwrap()));
+    end_owner(&netns, netns.enter(|| Table::install(None).unwrap()));
     assert!(
         netns.enter(|| nft::remove().unwrap()),
         "an orphan is removed"
@@ -140,7 +140,7 @@ fn without_the_capability_the_error_says_so() {
         // drops its capabilities; no memory is passed.
         let status = unsafe { libc::syscall(libc::SYS_setresuid, 65534, 65534, 65534) };
         assert_eq!(status, 0);
-        Table::install().unwrap_err()
+        Table::install(None).unwrap_err()
     });
     assert!(error.to_string().contains("CAP_NET_ADMIN"), "{error}");
 }

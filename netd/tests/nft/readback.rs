@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use netd::dhcp_wire::GROUP;
 use netd::nft::{Protection, State, Table};
 use serde_json::{Value, json};
 
@@ -91,6 +92,15 @@ fn wanted_rules() -> Vec<(&'static str, Vec<Value>)> {
             dropped(vec![
                 is(meta("nfproto"), json!("ipv4")),
                 is(field("udp", "dport"), json!(67)),
+                over(250, 100, "@dhcp_requests"),
+            ]),
+        ),
+        (
+            "prerouting",
+            dropped(vec![
+                is(meta("nfproto"), json!("ipv4")),
+                is(field("udp", "dport"), json!(67)),
+                json!({"log": {"group": GROUP, "queue-threshold": 1}}),
             ]),
         ),
         (
@@ -230,7 +240,7 @@ fn wanted_rules() -> Vec<(&'static str, Vec<Value>)> {
 #[test]
 fn nft_reads_the_rules_that_were_meant() {
     let netns = Netns::new();
-    let mut table = netns.enter(|| Table::install().unwrap());
+    let mut table = netns.enter(|| Table::install(Some(GROUP)).unwrap());
 
     let mut rules = Vec::new();
     for rule in listed(&netns, "rule") {
@@ -254,13 +264,13 @@ fn nft_reads_the_rules_that_were_meant() {
 #[test]
 fn nft_reads_the_chains_and_sets_that_were_meant() {
     let netns = Netns::new();
-    let mut table = netns.enter(|| Table::install().unwrap());
+    let mut table = netns.enter(|| Table::install(None).unwrap());
     let chains: Vec<_> = listed(&netns, "chain")
         .into_iter()
         .map(|c| json!([c["name"], c["type"], c["hook"], c["prio"], c["policy"]]))
         .collect();
     let wanted = vec![
-        json!(["prerouting", "filter", "prerouting", -300, "accept"]),
+        json!(["prerouting", "filter", "prerouting", -1000, "accept"]),
         json!(["forward", "filter", "forward", 0, "accept"]),
         json!(["postrouting", "nat", "postrouting", 100, "accept"]),
     ];
@@ -297,6 +307,7 @@ fn nft_reads_the_chains_and_sets_that_were_meant() {
         of_packets("new_ipv4_sources", json!("iface_index")),
         of_packets("new_ipv6_sources", json!("iface_index")),
         of_packets("new_destinations", json!("iface_index")),
+        of_packets("dhcp_requests", json!("iface_index")),
     ];
     assert_eq!(sets, wanted);
 }
@@ -304,7 +315,7 @@ fn nft_reads_the_chains_and_sets_that_were_meant() {
 #[test]
 fn open_links_are_changed_by_their_difference_and_survive_healing() {
     let netns = Netns::new();
-    let mut table = netns.enter(|| Table::install_as(Protection::Watched).unwrap());
+    let mut table = netns.enter(|| Table::install_as(Protection::Watched, None).unwrap());
     let elements = |netns: &Netns| -> BTreeSet<u64> {
         let set = listed(netns, "set")
             .into_iter()
@@ -339,7 +350,7 @@ fn open_links_are_changed_by_their_difference_and_survive_healing() {
 #[test]
 fn each_foreign_change_is_seen_and_healed() {
     let netns = Netns::new();
-    let mut table = netns.enter(|| Table::install_as(Protection::Watched).unwrap());
+    let mut table = netns.enter(|| Table::install_as(Protection::Watched, None).unwrap());
     table.set_inbound_open(&BTreeSet::from([700])).unwrap();
     let last = |netns: &Netns, chain: &str| {
         let rules = listed(netns, "rule");

@@ -15,7 +15,7 @@ const DROPPED: Duration = Duration::from_millis(400);
 
 fn world() -> (World, Table) {
     let world = World::new();
-    let table = world.host.enter(|| Table::install().unwrap());
+    let table = world.host.enter(|| Table::install(None).unwrap());
     (world, table)
 }
 
@@ -353,7 +353,7 @@ fn flows_live_on_while_the_owner_changes() {
     end_owner(&host, table);
     client.write_all(b"orphan").unwrap();
     server.read_exact(&mut [0; 6]).unwrap();
-    let mut table = host.enter(|| Table::install().unwrap());
+    let mut table = host.enter(|| Table::install(None).unwrap());
     server.write_all(b"adopted").unwrap();
     client.read_exact(&mut [0; 7]).unwrap();
     assert_eq!(table.verify().unwrap(), State::Intact);

@@ -44,7 +44,7 @@ fn change_by(event: Event) -> (Change, String) {
 #[test]
 fn a_flush_is_heard_and_healed() {
     with_monitor(&Netns::new(), |mut monitor| async move {
-        let mut table = Table::install_as(Protection::Watched).unwrap();
+        let mut table = Table::install_as(Protection::Watched, None).unwrap();
         let Event::Table { change, by } = next(&mut monitor).await else {
             panic!("overrun")
         };
@@ -71,7 +71,7 @@ fn a_flush_is_heard_and_healed() {
 #[test]
 fn only_changes_of_our_table_are_told() {
     with_monitor(&Netns::new(), |mut monitor| async move {
-        let mut table = Table::install_as(Protection::Watched).unwrap();
+        let mut table = Table::install_as(Protection::Watched, None).unwrap();
         next(&mut monitor).await;
         nft("add table ip rspawn { chain a { type filter hook input priority 0; }; }");
         nft("add table inet other { set s { type ipv4_addr; elements = { 192.0.2.1 }; }; }");
@@ -93,7 +93,7 @@ fn only_changes_of_our_table_are_told() {
 #[test]
 fn lost_messages_are_an_event() {
     with_monitor(&Netns::new(), |mut monitor| async move {
-        let mut table = Table::install_as(Protection::Watched).unwrap();
+        let mut table = Table::install_as(Protection::Watched, None).unwrap();
         next(&mut monitor).await;
         let elements: Vec<String> = (0..60_000)
             .map(|n| format!("10.{}.{}.{}", n >> 16, (n >> 8) & 255, n & 255))

@@ -1,4 +1,4 @@
-//! The task that runs a server on a link's packet socket.
+//! The task that runs a server at a link.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 
 use super::{Event, Input, Lease, Output, Server, ServerConfig, Transmit};
-use crate::packet_socket::{DhcpSocket, Received};
+use crate::dhcp_wire::{Port, Received};
 
 /// How often losses on a link are logged at most.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
@@ -78,21 +78,16 @@ fn lock(orders: &Mutex<Orders>) -> MutexGuard<'_, Orders> {
     orders.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs `server` on `socket` until its handle is dropped, and gives it back with its
+/// Runs `server` at `port` until its handle is dropped, and gives it back with its
 /// leases.
 ///
 /// A link cannot make it do more than its bounds: when its messages of a second
-/// are used up, the socket is not read, and the kernel drops what does not fit
-/// the small receive buffer. `tell` is told what happens, at once, and must not
+/// are used up, nothing is read, and what does not fit the small room for those that wait
+/// is dropped. `tell` is told what happens, at once, and must not
 /// block. A link that goes down or away ends nothing; whoever owns the link says stop.
-pub async fn serve(
-    socket: &DhcpSocket,
-    server: Server,
-    told: Told,
-    tell: impl FnMut(Event),
-) -> Server {
+pub async fn serve(port: &Port, server: Server, told: Told, tell: impl FnMut(Event)) -> Server {
     let mut link = Link {
-        socket,
+        port,
         server,
         tell,
         losses: Losses::default(),
@@ -116,7 +111,7 @@ pub async fn serve(
             }
             () = at(link.server.deadline()) => link.handle(Input::Time),
             () = at(pause.map(|pause| now + pause)), if pause.is_some() => {}
-            received = link.socket.recv(), if pause.is_none() => {
+            received = link.port.recv(), if pause.is_none() => {
                 pace.take(now, rate);
                 link.receive(received);
             }
@@ -135,7 +130,7 @@ async fn at(when: Option<Instant>) {
 
 /// A server with its surroundings.
 struct Link<'a, T> {
-    socket: &'a DhcpSocket,
+    port: &'a Port,
     server: Server,
     tell: T,
     losses: Losses,
@@ -156,10 +151,10 @@ impl<T: FnMut(Event)> Link<'_, T> {
         match received {
             Ok(Received::Datagram(datagram)) => self.handle(Input::Datagram(datagram)),
             Ok(Received::Damaged(error)) => {
-                tracing::debug!(ifindex = self.socket.ifindex(), %error, "frame ignored");
+                tracing::debug!(ifindex = self.port.ifindex(), %error, "frame ignored");
             }
             Err(error) => {
-                tracing::debug!(ifindex = self.socket.ifindex(), %error, "cannot receive DHCP");
+                tracing::debug!(ifindex = self.port.ifindex(), %error, "cannot receive DHCP");
             }
         }
     }
@@ -179,9 +174,9 @@ impl<T: FnMut(Event)> Link<'_, T> {
 
     /// A reply that cannot be sent is lost as on any wire: the client asks again.
     fn send(&mut self, transmit: &Transmit) {
-        if let Err(error) = self.socket.send(transmit) {
+        if let Err(error) = self.port.send(transmit) {
             self.losses.replies += 1;
-            tracing::debug!(ifindex = self.socket.ifindex(), %error, "cannot send a DHCP reply");
+            tracing::debug!(ifindex = self.port.ifindex(), %error, "cannot send a DHCP reply");
         }
     }
 
@@ -192,8 +187,8 @@ impl<T: FnMut(Event)> Link<'_, T> {
         let losses = std::mem::take(&mut self.losses);
         self.losses.last_report = Some(Instant::now());
         tracing::warn!(
-            ifindex = self.socket.ifindex(),
-            requests = self.socket.take_drops(),
+            ifindex = self.port.ifindex(),
+            requests = self.port.take_drops(),
             replies = losses.replies,
             "more DHCP messages on a link than its limit: dropped"
         );

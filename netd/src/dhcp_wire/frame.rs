@@ -1,11 +1,15 @@
 //! IPv4 and UDP around a DHCP message.
 
+use std::io;
 use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
 
 use etherparse::checksum::Sum16BitWords;
 use etherparse::{IpDscp, IpNumber, Ipv4Header, Ipv4HeaderSlice, UdpHeader, UdpHeaderSlice};
 
-use super::sys::Arrival;
+use registry::Mac;
+
+use super::sys;
 use crate::dhcp::SERVER_PORT;
 use crate::dhcp::server::{Datagram, Transmit};
 
@@ -16,6 +20,34 @@ const NETWORK_CONTROL: IpDscp = match IpDscp::try_new(48) {
 };
 const TTL: u8 = 64;
 const UDP_HEADER_LEN: usize = 8;
+
+/// What is known of a packet beside its bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// Whether it is longer than the bytes that are there.
+    pub is_truncated: bool,
+    /// Whether it came in for this host, a group, or everybody.
+    pub is_for_us: bool,
+    /// The sender's Ethernet address.
+    pub source: Option<Mac>,
+    /// What its UDP checksum is.
+    pub checksum: Checksum,
+}
+
+/// How far the UDP checksum of a packet is made up.
+///
+/// A kernel leaves most of it to the sender's hardware, which does not come into play
+/// between the two ends of a veth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checksum {
+    /// It is right, or the datagram is damaged.
+    Final,
+    /// The sender's hardware should have filled it in.
+    Pending,
+    /// Nobody said which of the two. What the hardware should have filled in begins as
+    /// the sum of the pseudo header (RFC 768), so one can see.
+    Either,
+}
 
 /// Why a packet is no DHCP request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -95,17 +127,36 @@ fn payload<'a>(
     let payload = segment
         .get(UDP_HEADER_LEN..udp.length.into())
         .ok_or(FrameError::Udp)?;
-    // Zero is "none" (RFC 768). A checksum that the sending kernel has left to
-    // hardware that never came into play is not filled in yet.
-    if udp.checksum != 0 && !arrival.checksum_is_pending {
-        let right = udp
-            .calc_checksum_ipv4(ip, payload)
-            .map_err(|_| FrameError::Udp)?;
-        if right != udp.checksum {
-            return Err(FrameError::Udp);
-        }
-    }
-    Ok(payload)
+    let is_begun = udp.checksum == sum_of_pseudo_header(ip, udp.length);
+    let is_right = || udp.calc_checksum_ipv4(ip, payload) == Ok(udp.checksum);
+    // Zero is "none" (RFC 768).
+    let passes = udp.checksum == 0
+        || match arrival.checksum {
+            Checksum::Final => is_right(),
+            Checksum::Pending => true,
+            Checksum::Either => is_begun || is_right(),
+        };
+    passes.then_some(payload).ok_or(FrameError::Udp)
+}
+
+/// What is in the place of a UDP checksum that is still to be filled in.
+fn sum_of_pseudo_header(ip: &Ipv4Header, udp_length: u16) -> u16 {
+    !Sum16BitWords::new()
+        .add_4bytes(ip.source)
+        .add_4bytes(ip.destination)
+        .add_2bytes([0, IpNumber::UDP.0])
+        .add_2bytes(udp_length.to_be_bytes())
+        .ones_complement()
+        .to_be()
+}
+
+/// Sends a datagram by a packet socket, at once or not at all.
+///
+/// # Errors
+/// If the link is down or gone, its queue is full, or the datagram too long.
+pub fn send(socket: &OwnedFd, ifindex: u32, transmit: &Transmit) -> io::Result<()> {
+    let packet = build(transmit).map_err(io::Error::other)?;
+    sys::send(socket, ifindex, transmit.destination_mac, &packet)
 }
 
 /// An IPv4 packet with the datagram, its checksums filled in: nothing behind a
@@ -146,11 +197,10 @@ mod tests {
 
     fn arrival() -> Arrival {
         Arrival {
-            len: 0,
             is_truncated: false,
             is_for_us: true,
             source: Some(MAC),
-            checksum_is_pending: false,
+            checksum: Checksum::Final,
         }
     }
 
@@ -195,7 +245,7 @@ mod tests {
             parse(
                 &packet,
                 &Arrival {
-                    checksum_is_pending: true,
+                    checksum: Checksum::Pending,
                     ..arrival()
                 }
             )
@@ -203,6 +253,23 @@ mod tests {
         );
         packet[26..28].copy_from_slice(&[0, 0]);
         assert!(parse(&packet, &arrival()).is_ok());
+    }
+
+    #[test]
+    fn where_nobody_says_it_the_checksum_is_right_or_begun() {
+        let either = Arrival {
+            checksum: Checksum::Either,
+            ..arrival()
+        };
+        let mut packet = packet();
+        assert!(parse(&packet, &either).is_ok());
+        // 10.0.0.2 and 10.0.0.1 in words, the protocol, the length, each as it is added.
+        let begun = 0x0a00 + 2 + 0x0a00 + 1 + 17 + (packet.len() as u16 - 20);
+        packet[26..28].copy_from_slice(&begun.to_be_bytes());
+        assert!(parse(&packet, &either).is_ok());
+        assert_eq!(parse(&packet, &arrival()), Err(FrameError::Udp));
+        packet[27] ^= 1;
+        assert_eq!(parse(&packet, &either), Err(FrameError::Udp));
     }
 
     #[test]
@@ -244,8 +311,10 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_bytes_are_read_without_panic(bytes: Vec<u8>, pending: bool) {
-            let _ = parse(&bytes, &Arrival { checksum_is_pending: pending, ..arrival() });
+        fn any_bytes_are_read_without_panic(bytes: Vec<u8>) {
+            for checksum in [Checksum::Final, Checksum::Pending, Checksum::Either] {
+                let _ = parse(&bytes, &Arrival { checksum, ..arrival() });
+            }
         }
     }
 }

@@ -5,19 +5,13 @@
 //! from its address (packet(7)). It sees only its own link, and a filter in the
 //! kernel lets only DHCP requests through.
 
-mod filter;
-pub mod frame;
-mod sys;
-
 use std::io;
 use std::os::fd::OwnedFd;
 
 use tokio::io::unix::AsyncFd;
 
-pub use frame::FrameError;
-pub use sys::Arrival;
-
-use crate::dhcp::server::{Datagram, Transmit};
+use super::{Received, filter, frame, sys};
+use crate::dhcp::server::Transmit;
 
 /// The longest IPv4 packet that is read, in bytes. Requests are smaller than the
 /// 1500 bytes of an Ethernet frame.
@@ -25,18 +19,9 @@ const PACKET_MAX: usize = 2048;
 
 /// A packet socket on one link, for a DHCP server.
 #[derive(Debug)]
-pub struct DhcpSocket {
+pub struct PacketSocket {
     socket: AsyncFd<OwnedFd>,
     ifindex: u32,
-}
-
-/// What came in.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Received {
-    /// A datagram to port 67, whole and with right checksums.
-    Datagram(Datagram),
-    /// Something else that went through the filter.
-    Damaged(FrameError),
 }
 
 /// Why a socket could not be opened.
@@ -71,7 +56,7 @@ pub enum OpenError {
     Watch(#[source] io::Error),
 }
 
-impl DhcpSocket {
+impl PacketSocket {
     /// Listens for DHCP requests on the link with index `ifindex` in the calling
     /// thread's network namespace. The link may be down.
     ///
@@ -138,13 +123,7 @@ impl DhcpSocket {
     /// # Errors
     /// If the link is down or gone, its queue is full, or the datagram too long.
     pub fn send(&self, transmit: &Transmit) -> io::Result<()> {
-        let packet = frame::build(transmit).map_err(io::Error::other)?;
-        sys::send(
-            self.socket.get_ref(),
-            self.ifindex,
-            transmit.destination_mac,
-            &packet,
-        )
+        frame::send(self.socket.get_ref(), self.ifindex, transmit)
     }
 
     /// How many packets the kernel has dropped since the last call because they
@@ -159,10 +138,7 @@ impl DhcpSocket {
 /// The buffer lives as long as the call alone: thousands of links wait at no cost.
 fn receive(socket: &OwnedFd) -> io::Result<Received> {
     let mut buffer = [0_u8; PACKET_MAX];
-    let arrival = sys::receive(socket, &mut buffer)?;
-    let packet = buffer.get(..arrival.len).unwrap_or_default();
-    Ok(match frame::parse(packet, &arrival) {
-        Ok(datagram) => Received::Datagram(datagram),
-        Err(error) => Received::Damaged(error),
-    })
+    let (length, arrival) = sys::receive(socket, &mut buffer)?;
+    let packet = buffer.get(..length).unwrap_or_default();
+    Ok(frame::parse(packet, &arrival).into())
 }

@@ -11,25 +11,12 @@ use registry::Mac;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::frame::{Arrival, Checksum};
+
 /// Room for some tens of requests: the kernel doubles it, and counts about 1 KiB
 /// for each.
 const RECEIVE_BUFFER: c_int = 64 * 1024;
 const ETHER_ADDR_LEN: u8 = 6;
-
-/// What the kernel says of a packet.
-#[derive(Debug)]
-pub struct Arrival {
-    /// How many bytes of it were read.
-    pub len: usize,
-    /// Whether there were more.
-    pub is_truncated: bool,
-    /// Whether it came in for this host, a group, or everybody.
-    pub is_for_us: bool,
-    /// The sender's Ethernet address.
-    pub source: Option<Mac>,
-    /// Whether the checksum is one that the sender's hardware should have filled in.
-    pub checksum_is_pending: bool,
-}
 
 /// A packet socket of which the kernel strips and adds the Ethernet header, bound
 /// to nothing.
@@ -105,7 +92,8 @@ pub fn send(socket: &OwnedFd, ifindex: u32, to: Mac, packet: &[u8]) -> io::Resul
     }
 }
 
-pub fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<Arrival> {
+/// Reads a packet: its length, and what the kernel says of it.
+pub fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<(usize, Arrival)> {
     // Aligned as cmsghdr must be, and larger than one header with its tpacket_auxdata.
     let mut control = [0_u64; 16];
     // SAFETY: all zeroes are a valid sockaddr_ll and a valid msghdr.
@@ -132,13 +120,17 @@ pub fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<Arrival> {
         libc::PACKET_MULTICAST,
     ];
     let [a, b, c, d, e, f, ..] = address.sll_addr;
-    Ok(Arrival {
-        len,
+    let checksum = match status & libc::TP_STATUS_CSUMNOTREADY {
+        0 => Checksum::Final,
+        _ => Checksum::Pending,
+    };
+    let arrival = Arrival {
         is_truncated: message.msg_flags & libc::MSG_TRUNC != 0,
         is_for_us: incoming.contains(&address.sll_pkttype),
         source: (address.sll_halen == ETHER_ADDR_LEN).then_some(Mac([a, b, c, d, e, f])),
-        checksum_is_pending: status & libc::TP_STATUS_CSUMNOTREADY != 0,
-    })
+        checksum,
+    };
+    Ok((len, arrival))
 }
 
 /// The status in the packet's PACKET_AUXDATA; none of its flags if there is none.
