@@ -10,7 +10,7 @@ use registry::mac::Side;
 use registry::{HostId, Mac, MachineName};
 
 use crate::kernel::batch::{Batch, Veth, socket};
-use crate::kernel::dhcp;
+use crate::kernel::dhcp::Clients;
 use crate::kernel::monitor::Monitor;
 
 /// The network namespace in which the containers' ends are, by its file in a host.
@@ -122,23 +122,18 @@ pub fn make_and_wait(host: &Host, numbers: Range<u32>, group: u32) -> Made {
     made
 }
 
-/// Asks for an address from the containers' ends of some of the links, as many as
-/// `count` of them evenly spread, the last one included.
+/// Asks for an address from the containers' end of each link, until each was offered one.
+/// Gives when that was.
 ///
 /// # Panics
 /// When one gets no offer.
-pub fn ask_for_addresses(host: &Host, numbers: Range<u32>, count: u32) {
-    host.enter_network(PEERS, || {
-        let len = numbers.len() as u32;
-        let count = count.min(len);
-        for part in 1..=count {
-            let number = numbers.start + len * part / count - 1;
-            let offered = dhcp::is_offered(
-                &format!("c{number}"),
-                mac(number, Side::Container),
-                Duration::from_secs(20),
-            );
-            assert!(offered.unwrap(), "m{number} gets no address by DHCP");
-        }
-    });
+pub fn ask_for_addresses(host: &Host, numbers: Range<u32>) -> Instant {
+    let links: Vec<(u32, Mac)> = numbers
+        .map(|number| (index(number), mac(number, Side::Container)))
+        .collect();
+    let clients = host.enter_network(PEERS, || Clients::open().unwrap());
+    let without = clients.ask(&links, PATIENCE).unwrap();
+    let seen = Instant::now();
+    assert!(without.is_empty(), "get no address by DHCP: {without:?}");
+    seen
 }

@@ -132,12 +132,6 @@ impl Process {
             threads: self.threads().into_iter().map(of_thread).collect(),
         }
     }
-
-    /// How many packet sockets there are in its network namespace.
-    pub fn packet_sockets(self) -> usize {
-        let text = fs::read_to_string(self.path().join("net/packet")).unwrap_or_default();
-        text.lines().count().saturating_sub(1)
-    }
 }
 
 /// The processes of a host that run this program.

@@ -1,73 +1,134 @@
-//! Asking for an address from a container's end of a link (RFC 2131, 4.4.1).
+//! Asking for addresses from containers' ends of links (RFC 2131, 4.4.1).
+#![allow(unsafe_code)]
 
+use std::collections::HashMap;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::mem::{size_of, size_of_val, zeroed};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use etherparse::PacketBuilder;
 use registry::Mac;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with,
-};
+use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, socket_with};
 
 /// How long is waited for an answer before it is asked again.
-const AGAIN: Duration = Duration::from_millis(20);
+const AGAIN: Duration = Duration::from_millis(50);
 
-/// Asks on the link `name` of the calling thread's network namespace until there is
-/// an offer. Whether there was one in time.
-///
-/// # Errors
-/// There is no such link, or the kernel refuses a packet socket.
-pub fn is_offered(name: &str, mac: Mac, patience: Duration) -> io::Result<bool> {
-    let socket = packet_socket(name)?;
-    // The link's own: no other asks on it.
-    let transaction = [mac.0[2], mac.0[3], mac.0[4], mac.0[5]];
-    let discover = discover(mac, transaction)?;
-    let deadline = Instant::now() + patience;
-    let mut buffer = [0; 2048];
-    while Instant::now() < deadline {
-        // It may be down still.
-        let _ = send(&socket, &discover, SendFlags::empty());
-        let until = Instant::now() + AGAIN;
-        while let Some(left) = until.checked_duration_since(Instant::now()) {
-            let mut asked = [PollFd::new(&socket, PollFlags::IN)];
-            let left = Timespec::try_from(left).ok();
-            if poll(&mut asked, left.as_ref())? == 0 {
-                break;
+/// Clients on the links of one network namespace, all by one socket.
+#[derive(Debug)]
+pub struct Clients {
+    socket: OwnedFd,
+}
+
+impl Clients {
+    /// In the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// The kernel refuses a packet socket.
+    pub fn open() -> io::Result<Self> {
+        let number = std::num::NonZero::new(u32::from((libc::ETH_P_IP as u16).to_be()));
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let protocol = number.map(Protocol::from_raw);
+        let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, flags, protocol)?;
+        rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, 64 << 20)?;
+        Ok(Self { socket })
+    }
+
+    /// Asks on all these links, given by index and address, again and again until each
+    /// had an offer. Gives the links that had none in time.
+    ///
+    /// # Errors
+    /// The kernel refuses to wait.
+    pub fn ask(&self, links: &[(u32, Mac)], patience: Duration) -> io::Result<Vec<u32>> {
+        let mut left: HashMap<u32, Vec<u8>> = HashMap::new();
+        for (index, mac) in links {
+            left.insert(*index, discover(*mac, transaction(*index))?);
+        }
+        let deadline = Instant::now() + patience;
+        while !left.is_empty() && Instant::now() < deadline {
+            for (index, frame) in &left {
+                // It may be down still.
+                let _ = self.send(*index, frame);
             }
-            if let Ok((length, _)) = recv(&socket, &mut buffer, RecvFlags::DONTWAIT)
-                && is_offer(&buffer[..length], transaction)
-            {
-                return Ok(true);
+            let until = Instant::now() + AGAIN;
+            while let Some(rest) = until.checked_duration_since(Instant::now()) {
+                if left.is_empty() || !self.is_readable(rest)? {
+                    break;
+                }
+                while let Some(index) = self.offered_on()? {
+                    left.remove(&index);
+                }
+            }
+        }
+        Ok(left.into_keys().collect())
+    }
+
+    fn is_readable(&self, within: Duration) -> io::Result<bool> {
+        let within = Timespec::try_from(within).ok();
+        let mut asked = [PollFd::new(&self.socket, PollFlags::IN)];
+        Ok(poll(&mut asked, within.as_ref())? > 0)
+    }
+
+    fn send(&self, index: u32, frame: &[u8]) -> io::Result<()> {
+        // SAFETY: all-zero is a valid sockaddr_ll.
+        let mut address: libc::sockaddr_ll = unsafe { zeroed() };
+        address.sll_family = libc::AF_PACKET as u16;
+        address.sll_ifindex = index as i32;
+        let length = size_of_val(&address) as u32;
+        // SAFETY: both pointers are to live values of the lengths given.
+        let sent = unsafe {
+            libc::sendto(
+                self.socket.as_raw_fd(),
+                frame.as_ptr().cast(),
+                frame.len(),
+                0,
+                (&raw const address).cast(),
+                length,
+            )
+        };
+        if sent < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
+    }
+
+    /// Reads what came, up to an offer: its link. Nothing if no more is there.
+    fn offered_on(&self) -> io::Result<Option<u32>> {
+        let mut buffer = [0; 2048];
+        loop {
+            // SAFETY: all-zero is a valid sockaddr_ll.
+            let mut address: libc::sockaddr_ll = unsafe { zeroed() };
+            let mut length = size_of::<libc::sockaddr_ll>() as u32;
+            // SAFETY: all pointers are to live values of the lengths given.
+            let read = unsafe {
+                libc::recvfrom(
+                    self.socket.as_raw_fd(),
+                    buffer.as_mut_ptr().cast(),
+                    buffer.len(),
+                    0,
+                    (&raw mut address).cast(),
+                    &raw mut length,
+                )
+            };
+            let Ok(read) = usize::try_from(read) else {
+                let error = io::Error::last_os_error();
+                return match error.kind() {
+                    io::ErrorKind::WouldBlock => Ok(None),
+                    _ => Err(error),
+                };
+            };
+            let index = address.sll_ifindex as u32;
+            if is_offer(&buffer[..read], transaction(index)) {
+                return Ok(Some(index));
             }
         }
     }
-    Ok(false)
 }
 
-#[allow(unsafe_code)]
-fn packet_socket(name: &str) -> io::Result<OwnedFd> {
-    use std::os::fd::AsRawFd;
-    let index = rustix::net::netdevice::name_to_index(
-        rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None)?,
-        name,
-    )?;
-    let protocol = (libc::ETH_P_IP as u16).to_be();
-    let flags = SocketFlags::CLOEXEC;
-    let number = std::num::NonZero::new(u32::from(protocol)).map(rustix::net::Protocol::from_raw);
-    let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, flags, number)?;
-    // SAFETY: all-zero is a valid sockaddr_ll.
-    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-    address.sll_family = libc::AF_PACKET as u16;
-    address.sll_protocol = protocol;
-    address.sll_ifindex = index as i32;
-    let length = size_of_val(&address) as u32;
-    // SAFETY: the address is valid and as long as said.
-    if unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) } < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(socket)
+/// The link's own.
+fn transaction(index: u32) -> [u8; 4] {
+    index.to_be_bytes()
 }
 
 fn discover(mac: Mac, transaction: [u8; 4]) -> io::Result<Vec<u8>> {

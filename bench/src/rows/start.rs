@@ -7,7 +7,6 @@ use crate::kernel::monitor::Monitor;
 use crate::measure::Samples;
 use crate::peers::{self, Netd};
 use crate::report::Section;
-use crate::rows::links::wait_for_sockets;
 use crate::{Extent, links};
 
 /// SIGKILL of netd with many machines, and its start.
@@ -20,8 +19,7 @@ pub fn measure(extent: Extent) {
     .commands(&["/usr/lib/rspawn/netd, after SIGKILL of the one before it"])
     .notes(&[
         "Each machine has a leader and a cgroup of its own and a link with addresses; one process registers all of \
-         them and stands for their supervisors. Each link is served when netd has a packet socket for DHCP on it. \
-         The supervisors come back as soon as netd listens; their time runs from then. Addresses removed are \
+         them and stands for their supervisors. Each link is served when its other end, which asks by DHCP as soon as netd is ready, was offered its address. The supervisors come back as soon as netd listens; their time runs from then. Addresses removed are \
          RTM_DELADDR of IPv4 and IPv6 from before the kill to the end: 0 is no break in any link.",
     ]);
     let counts: &[(u32, u32)] = extent.pick(&[(300, 1)], &[(100, 3), (1000, 3), (4000, 2)]);
@@ -43,7 +41,7 @@ pub fn measure(extent: Extent) {
             let started = Instant::now();
             netd = Netd::start(&host);
             ready.push(netd.ready);
-            served.push(wait_for_sockets(netd.process(), count) - started);
+            served.push(links::ask_for_addresses(&host, 0..count) - started);
             answered.push(crowd.reconnect().max());
             netd.process().settle();
             removed += monitor.removed();
