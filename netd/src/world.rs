@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
+use registry::LINK_GROUP;
 
 use crate::prefix_map::PrefixMap;
 use crate::rtnl::{Event, Link, LinkAddress, Route, Snapshot};
@@ -24,7 +25,7 @@ pub struct World {
 }
 
 /// What a change may have an effect on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Touched {
     /// A link, by its interface index.
     Link(u32),
@@ -62,10 +63,8 @@ impl World {
         }
         let now = self.all_routes();
         let changed = before.symmetric_difference(&now);
-        let mut touched: Vec<Touched> = changed.map(touched_by).collect();
-        touched.sort_by_key(|touched| matches!(touched, Touched::Prefixes));
-        touched.dedup();
-        touched
+        let touched: HashSet<Touched> = changed.flat_map(|route| self.touched_by(route)).collect();
+        touched.into_iter().collect()
     }
 
     fn all_routes(&self) -> HashSet<Route> {
@@ -107,6 +106,13 @@ impl World {
     #[must_use]
     pub fn addresses(&self, index: u32) -> &[LinkAddress] {
         self.addresses.get(&index).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether there is this route.
+    #[must_use]
+    pub fn has_route(&self, route: &Route) -> bool {
+        let of_link = self.routes.get(&route.link.unwrap_or(0));
+        of_link.is_some_and(|routes| routes.contains(route))
     }
 
     /// Whether the host itself has this address.
@@ -219,10 +225,10 @@ impl World {
         }
         if route.is_default() {
             *self.ways_out.entry(link).or_default() += 1;
-        } else {
+        } else if !route.is_link_local() {
             self.taken.insert(route.destination, link);
         }
-        vec![touched_by(&route)]
+        self.touched_by(&route)
     }
 
     fn remove_route(&mut self, route: &Route) -> Vec<Touched> {
@@ -237,17 +243,18 @@ impl World {
             self.routes.remove(&link);
         }
         self.release_route(route);
+        let mut touched = self.touched_by(route);
         // What is free again is looked for when somebody needs it.
-        match touched_by(route) {
-            Touched::Uplinks => vec![Touched::Uplinks],
-            _ => Vec::new(),
-        }
+        touched.retain(|touched| *touched != Touched::Prefixes);
+        touched
     }
 
     fn release_route(&mut self, route: &Route) {
         let link = route.link.unwrap_or(0);
         if !route.is_default() {
-            self.taken.remove(route.destination, &link);
+            if !route.is_link_local() {
+                self.taken.remove(route.destination, &link);
+            }
             return;
         }
         if let Some(count) = self.ways_out.get_mut(&link) {
@@ -268,12 +275,21 @@ impl World {
             .any(Route::is_default)
             .then_some(Touched::Uplinks)
     }
-}
 
-fn touched_by(route: &Route) -> Touched {
-    match route.is_default() {
-        true => Touched::Uplinks,
-        false => Touched::Prefixes,
+    /// What it may have an effect on that a route came or went.
+    fn touched_by(&self, route: &Route) -> Vec<Touched> {
+        let mut touched = Vec::new();
+        if route.is_default() {
+            touched.push(Touched::Uplinks);
+        } else if !route.is_link_local() {
+            touched.push(Touched::Prefixes);
+        }
+        let link = route.link.and_then(|index| self.links.get(&index));
+        // Those of other links are not netd's to look after.
+        if let Some(link) = link.filter(|link| link.group == LINK_GROUP) {
+            touched.push(Touched::Link(link.index));
+        }
+        touched
     }
 }
 
@@ -314,6 +330,28 @@ pub(crate) mod tests {
             table: 254,
             priority: 0,
             tos: 0,
+        }
+    }
+
+    #[test]
+    fn a_route_of_a_link_of_ours_touches_the_link() {
+        let mut world = World::default();
+        world.apply(Event::Link(link(3, "eth0", 0)));
+        world.apply(Event::Link(link(4, "ve-web", LINK_GROUP)));
+        for (index, touched) in [(3, false), (4, true)] {
+            let link_local = route(index, "fe80::/64");
+            let mine = Touched::Link(index);
+            for route in [route(index, "10.0.0.0/8"), link_local.clone()] {
+                let come = world.apply(Event::Route(route.clone()));
+                assert_eq!(come.contains(&mine), touched);
+                assert!(world.has_route(&route));
+                let gone = world.apply(Event::RouteGone(route.clone()));
+                assert_eq!(gone.contains(&mine), touched);
+                assert!(!world.has_route(&route));
+            }
+            // Every link has that, and keeps it from none.
+            world.apply(Event::Route(link_local));
+            assert!(world.clash("fe80::/64".parse().unwrap(), 7).is_none());
         }
     }
 

@@ -84,6 +84,49 @@ fn addresses_and_links() {
 }
 
 #[test]
+fn routes() {
+    with_netd(|host, netd| {
+        let web = sleeping(host, "web");
+        let routes = "ip -4 route show dev ve-web; ip -6 route show dev ve-web";
+        assert!(wait_until(SOON, || host.run(routes).contains("fe80::/64")));
+        let ipv4 = host.run("ip -4 route show dev ve-web | awk '{print $1}'");
+        let ipv4 = ipv4.trim();
+        heals(host, &format!("ip route del {ipv4} dev ve-web"), routes);
+        logged(netd, &["web", "restored: route", ipv4, "taken away by"]);
+        host.run(&format!("ping -c1 -W5 {}", web.ipv4()));
+        heals(host, "ip route flush dev ve-web", routes);
+        heals(host, "ip -6 route flush dev ve-web", routes);
+        logged(netd, &["web", "restored: route fd", "route fe80::/64"]);
+        host.run("ping -c1 -W5 web");
+        // What the kernel makes with an address, it goes with it.
+        heals(host, "ip address flush dev ve-web scope global", routes);
+        heals(
+            host,
+            "ip link set ve-web down",
+            "ip -4 route show dev ve-web",
+        );
+    });
+}
+
+#[test]
+fn the_kernel_is_not_forestalled() {
+    with_netd(|host, netd| {
+        let _all: Vec<Container<'_>> = ["web", "db", "mail"]
+            .iter()
+            .map(|name| sleeping(host, name))
+            .collect();
+        let up = "ip -o link show up | grep -c ve-; ip -4 route | grep -c ve-";
+        heals(
+            host,
+            "for n in web db mail; do ip link set ve-$n down; done",
+            up,
+        );
+        host.run("for n in 1 2 3; do ip link set ve-web down; ip link set ve-web up; done");
+        assert!(!netd.stderr().contains("route"), "{}", netd.stderr());
+    });
+}
+
+#[test]
 fn the_log_names_the_program() {
     with_netd(|host, netd| {
         let _web = sleeping(host, "web");

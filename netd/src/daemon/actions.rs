@@ -42,6 +42,8 @@ impl Outcome {
 pub(super) struct Performed {
     /// Whether something is to be tried again.
     pub again: bool,
+    /// What was not done.
+    pub failed: Vec<Action>,
     /// Whether the host is protected from the link as well as it can be.
     pub guarded: bool,
 }
@@ -88,6 +90,7 @@ impl Daemon {
     ) -> Performed {
         let mut performed = Performed {
             again: false,
+            failed: Vec::new(),
             guarded: true,
         };
         if actions.contains(&Action::Guard)
@@ -143,10 +146,21 @@ impl Daemon {
     ) {
         // What a guard would protect from comes once the link is up.
         performed.guarded &= *action != Action::Guard;
+        performed.failed.push(action.clone());
         if error.is_gone() {
             return;
         }
-        let tried = self.retries.failures(link.index) >= ATTEMPTS;
+        let failures = self.retries.failures(link.index);
+        if matches!(action, Action::AddRoute(_)) {
+            // Most often the kernel has made it by itself or taken the address, and
+            // that is told a moment later.
+            performed.again = true;
+            if failures == ATTEMPTS {
+                tracing::warn!(%machine, link = %link.name, "{}", log::chain(&error));
+            }
+            return;
+        }
+        let tried = failures >= ATTEMPTS;
         if *action != Action::SetUp && (tried || error.is_lasting()) {
             self.do_without(link.index, machine, action, &error);
             performed.guarded = true;
@@ -209,5 +223,6 @@ fn request_of(action: &Action) -> Option<Request> {
         Action::RemoveAddress(address) => Some(Request::RemoveAddress(*address)),
         Action::SetMtu(mtu) => Some(Request::SetMtu(*mtu)),
         Action::SetUp => Some(Request::SetUp),
+        Action::AddRoute(address) => Some(Request::AddRoute(*address)),
     }
 }

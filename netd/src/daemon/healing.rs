@@ -231,6 +231,7 @@ impl Daemon {
     pub(super) fn note_taken(&mut self, event: &Event, author: Author) {
         let index = match event {
             Event::AddressGone(address) if address.ours => address.index,
+            Event::RouteGone(route) => route.link.unwrap_or(0),
             Event::Link(link)
                 if !link.up && self.world.link(link.index).is_some_and(|before| before.up) =>
             {
@@ -271,13 +272,22 @@ impl Daemon {
     }
 
     /// Says what was put back.
-    pub(super) fn tell_healed(&mut self, link: &Link, machine: &MachineName, actions: &[Action]) {
+    pub(super) fn tell_healed<'a>(
+        &mut self,
+        link: &Link,
+        machine: &MachineName,
+        actions: impl Iterator<Item = &'a Action>,
+    ) {
         let mut done: Vec<String> = Vec::new();
         for action in actions {
             match action {
                 Action::AddAddress(address) => done.push(format!("address {address}")),
                 Action::SetUp => done.push("the link set up".into()),
                 Action::SetMtu(mtu) => done.push(format!("MTU {mtu}")),
+                Action::AddRoute(address) => {
+                    let network = address.network();
+                    done.push(format!("route {network}/{}", address.prefix()));
+                }
                 Action::Guard | Action::RemoveAddress(_) => {}
             }
         }

@@ -132,7 +132,7 @@ impl Daemon {
         own.subnets = Some(subnets);
         let mut actions = plan::veth(
             &link,
-            self.world.addresses(index),
+            &self.world,
             own.guarded || link.held.all(),
             &subnets,
             mtu,
@@ -146,7 +146,9 @@ impl Daemon {
         }
         let performed = self.perform_all(&link, &machine, &actions);
         if was_whole {
-            self.tell_healed(&link, &machine, &actions);
+            let done = actions.iter();
+            let done = done.filter(|action| !performed.failed.contains(action));
+            self.tell_healed(&link, &machine, done);
         }
         let Some(own) = self.links.get_mut(&index).filter(|_| performed.guarded) else {
             return Ok(Outcome::of(!performed.again));

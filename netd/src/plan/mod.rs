@@ -7,8 +7,9 @@ use ipnetwork::IpNetwork;
 use registry::ifname::LinkKind;
 use registry::{LINK_GROUP, MachineName};
 
-use crate::rtnl::{Link, LinkAddress, LinkType};
+use crate::rtnl::{Link, LinkType, Route, is_link_local};
 use crate::subnets::Subnets;
+use crate::world::World;
 
 pub use subnets::{Wish, is_free};
 
@@ -37,6 +38,8 @@ pub enum Action {
     SetMtu(u32),
     /// Set the link up.
     SetUp,
+    /// Add the route of an address that the link has.
+    AddRoute(IpNetwork),
 }
 
 /// What a link is to netd: its own are those of its link group.
@@ -69,16 +72,17 @@ pub fn machine_of(link: &Link) -> Option<MachineName> {
         })
 }
 
-/// What makes a veth's host end, with the given addresses and guarded or not, what
+/// What makes a veth's host end, with what is observed of it and guarded or not, what
 /// its subnets ask for, and its MTU if it is not to be left alone.
 #[must_use]
 pub fn veth(
     link: &Link,
-    addresses: &[LinkAddress],
+    world: &World,
     guarded: bool,
     subnets: &Subnets,
     mtu: Option<u32>,
 ) -> Vec<Action> {
+    let addresses = world.addresses(link.index);
     let mut actions = Vec::new();
     if !guarded {
         actions.push(Action::Guard);
@@ -97,10 +101,33 @@ pub fn veth(
             actions.push(Action::AddAddress(address));
         }
     }
-    if !link.up {
+    if link.up {
+        actions.extend(missing_routes(link.index, world, subnets));
+    } else {
         actions.push(Action::SetUp);
     }
     actions
+}
+
+/// The routes of the addresses that a link has and is to keep: netd's own, and those of IPv6
+/// that each link has. The kernel makes a route with each, and takes all routes of a link
+/// that goes down.
+fn missing_routes<'a>(
+    index: u32,
+    world: &'a World,
+    subnets: &'a Subnets,
+) -> impl Iterator<Item = Action> + 'a {
+    let addresses = world.addresses(index).iter().map(|known| known.address);
+    let kept = addresses.filter(|address| {
+        let ip = address.ip();
+        (ip.is_ipv6() && is_link_local(ip)) || subnets.host().any(|host| host == *address)
+    });
+    let mut routes = std::collections::HashSet::new();
+    let missing = kept.filter(move |address| {
+        let route = Route::of_address(index, *address);
+        route.is_some_and(|route| !world.has_route(&route) && routes.insert(route))
+    });
+    missing.map(Action::AddRoute)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Plans of links and subnets, for any host.
 
 use super::*;
-use crate::rtnl::Event;
+use crate::rtnl::{Event, LinkAddress};
 use crate::subnets::{Pools, SubnetStore};
 use crate::world::World;
 use crate::world::tests as sample;
@@ -46,24 +46,75 @@ fn a_link_tells_its_machine_unless_its_name_is_cut() {
     assert_eq!(machine_of(&link), Some(long));
 }
 
-/// What the kernel would make of the actions.
-fn applied(link: &mut Link, addresses: &mut Vec<LinkAddress>, actions: Vec<Action>) {
+/// What the kernel would make of the actions, and tell of them.
+fn applied(world: &mut World, index: u32, actions: Vec<Action>) {
     for action in actions {
+        let mut link = world.link(index).unwrap().clone();
         match action {
             Action::Guard => assert!(!link.up, "guarded after it went up"),
-            Action::SetUp => link.up = true,
-            Action::SetMtu(mtu) => link.mtu = mtu,
+            Action::SetUp => {
+                link.up = true;
+                world.apply(Event::Link(link));
+                let link_local = sample::address(index, &format!("fe80::{index:x}/64"));
+                world.apply(Event::Address(link_local));
+                for address in world.addresses(index).to_vec() {
+                    add_route(world, index, address.address);
+                }
+            }
+            Action::SetMtu(mtu) => {
+                link.mtu = mtu;
+                world.apply(Event::Link(link));
+            }
             Action::AddAddress(address) => {
-                addresses.push(LinkAddress {
-                    index: link.index,
+                world.apply(Event::Address(LinkAddress {
+                    index,
                     address,
                     ours: true,
                     usable: true,
-                });
+                }));
+                if link.up {
+                    add_route(world, index, address);
+                }
             }
-            Action::RemoveAddress(address) => addresses.retain(|a| a.address != address),
+            Action::RemoveAddress(address) => remove(world, index, address),
+            Action::AddRoute(address) => {
+                assert!(link.up, "a link that is down has no routes");
+                assert!(has(world, index, address), "{address} is not there");
+                assert!(add_route(world, index, address), "{address} had its route");
+            }
         }
     }
+}
+
+fn has(world: &World, index: u32, address: IpNetwork) -> bool {
+    let mut addresses = world.addresses(index).iter();
+    addresses.any(|known| known.address == address)
+}
+
+/// Whether the route of an address is a new one.
+fn add_route(world: &mut World, index: u32, address: IpNetwork) -> bool {
+    let route = Route::of_address(index, address);
+    route.is_some_and(|route| !world.apply(Event::Route(route)).is_empty())
+}
+
+fn remove(world: &mut World, index: u32, address: IpNetwork) {
+    let gone = sample::address(index, &address.to_string());
+    world.apply(Event::AddressGone(gone));
+    let others = world.addresses(index).to_vec();
+    if let Some(route) = Route::of_address(index, address)
+        && !others
+            .iter()
+            .any(|other| Route::of_address(index, other.address).as_ref() == Some(&route))
+    {
+        world.apply(Event::RouteGone(route));
+    }
+}
+
+/// The routes of a link's addresses.
+fn routes(world: &World, index: u32) -> Vec<Route> {
+    let addresses = world.addresses(index).iter();
+    let routes = addresses.filter_map(|known| Route::of_address(index, known.address));
+    routes.filter(|route| world.has_route(route)).collect()
 }
 
 fn some_address() -> impl Strategy<Value = LinkAddress> {
@@ -168,7 +219,7 @@ impl Scene {
         let mut changes = 0;
         for n in 0..self.machines {
             let (machine, index) = (name(n), 100 + n);
-            let mut link = world.link(index).unwrap().clone();
+            let link = world.link(index).unwrap().clone();
             let present = present(world.addresses(index));
             let wish = Wish {
                 machine: &machine,
@@ -183,21 +234,9 @@ impl Scene {
             let chosen = wish.choose(|prefix| is_free(world, store, &pools(), prefix, &machine));
             store.take(machine, chosen);
             let guarded = link.up;
-            let actions = veth(&link, world.addresses(index), guarded, &chosen, Some(1400));
+            let actions = veth(&link, world, guarded, &chosen, Some(1400));
             changes += actions.len();
-            let mut addresses = world.addresses(index).to_vec();
-            let before = addresses.clone();
-            applied(&mut link, &mut addresses, actions);
-            for gone in before.iter().filter(|a| !addresses.contains(a)) {
-                world.apply(Event::AddressGone(gone.clone()));
-            }
-            world.apply(Event::Link(link));
-            for address in addresses {
-                let network = address.address;
-                let route = IpNetwork::new(network.network(), network.prefix()).unwrap();
-                world.apply(Event::Address(address));
-                world.apply(Event::Route(sample::route(index, &route.to_string())));
-            }
+            applied(world, index, actions);
         }
         changes
     }
@@ -226,21 +265,45 @@ proptest! {
     #[test]
     fn after_the_changes_there_is_nothing_to_change(
         there in proptest::collection::vec(some_address(), 0..6),
+        taken in any::<[bool; 8]>(),
     ) {
-        let (mut link, mut addresses) = (Link { up: false, ..own("ve-web") }, Vec::new());
+        let mut world = World::default();
+        world.apply(Event::Link(Link { up: false, ..own("ve-web") }));
         for address in there {
-            if addresses.iter().all(|a: &LinkAddress| a.address != address.address) {
-                addresses.push(address);
+            if !has(&world, 7, address.address) {
+                world.apply(Event::Address(address));
             }
         }
-        let foreign: Vec<_> = addresses.iter().filter(|a| !a.ours).cloned().collect();
-        let actions = veth(&link, &addresses, false, &subnets(), None);
-        applied(&mut link, &mut addresses, actions);
-        prop_assert_eq!(veth(&link, &addresses, true, &subnets(), None), []);
-        for host in subnets().host() {
-            prop_assert!(addresses.iter().any(|a| a.address == host));
+        let foreign: Vec<_> = world.addresses(7).iter().filter(|a| !a.ours).cloned().collect();
+        let plan = |world: &World, guarded| {
+            veth(world.link(7).unwrap(), world, guarded, &subnets(), None)
+        };
+        let actions = plan(&world, false);
+        applied(&mut world, 7, actions);
+        prop_assert_eq!(plan(&world, true), []);
+        prop_assert!(subnets().host().all(|host| has(&world, 7, host)));
+        prop_assert!(foreign.iter().all(|f| has(&world, 7, f.address)));
+        prop_assert_eq!(routes(&world, 7).len(), world.addresses(7).len());
+        // Somebody takes some of all that.
+        for (address, taken) in world.addresses(7).to_vec().into_iter().zip(taken) {
+            match (taken, address.ours) {
+                (true, true) => remove(&mut world, 7, address.address),
+                (true, false) => {
+                    if let Some(route) = Route::of_address(7, address.address) {
+                        world.apply(Event::RouteGone(route));
+                    }
+                }
+                (false, _) => {}
+            }
         }
-        prop_assert!(foreign.iter().all(|f| addresses.contains(f)));
+        let actions = plan(&world, true);
+        applied(&mut world, 7, actions);
+        prop_assert_eq!(plan(&world, true), []);
+        let link_local = "fe80::7/64".parse().unwrap();
+        for address in subnets().host().chain([link_local]) {
+            let route = Route::of_address(7, address).unwrap();
+            prop_assert!(has(&world, 7, address) && world.has_route(&route), "{address}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Changes of links and addresses.
+//! Changes of links, their addresses and routes.
 //!
 //! The kernel carries out a request within `send()`: nothing here waits, and many
 //! requests cost one call. It answers only what it refuses, so that silence is success.
@@ -8,8 +8,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use ipnetwork::IpNetwork;
 use netlink_packet_core::{
-    DefaultNla, NLA_F_NESTED, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage,
-    NetlinkPayload,
+    DefaultNla, NLA_F_NESTED, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST,
+    NetlinkMessage, NetlinkPayload,
 };
 use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressProtocol,
@@ -22,7 +22,7 @@ use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rustix::net::SendFlags;
 use rustix::net::netlink::SocketAddrNetlink;
 
-use super::{ADDRESS_PROTOCOL, RtnlError};
+use super::{ADDRESS_PROTOCOL, Route, RtnlError};
 use crate::netlink::{self, DATAGRAM_MAX};
 
 /// Changes the host's links.
@@ -50,6 +50,8 @@ pub enum Request {
     AddAddress(IpNetwork),
     /// Remove an address.
     RemoveAddress(IpNetwork),
+    /// Add the route that the kernel makes with an address, to the address's subnet.
+    AddRoute(IpNetwork),
     /// Set IPv4 parameters (`/proc/sys/net/ipv4/conf/LINK`), by their names.
     SetIpv4Parameters(Vec<(&'static str, u32)>),
 }
@@ -174,6 +176,11 @@ impl Request {
                 RouteNetlinkMessage::NewAddress(marked(address_message(index, *address))),
                 NLM_F_CREATE | NLM_F_REPLACE,
             ),
+            Self::AddRoute(address) => (
+                RouteNetlinkMessage::NewRoute(Route::message(index, *address)),
+                // As the kernel does, which looks for none but the very same.
+                NLM_F_CREATE | NLM_F_APPEND,
+            ),
             Self::RemoveAddress(address) => (
                 RouteNetlinkMessage::DelAddress(address_message(index, *address)),
                 0,
@@ -199,15 +206,18 @@ impl Request {
             Self::Rename(_) => link("rename")(source),
             Self::SetIpv4Parameters(_) => link("set IPv4 parameters of")(source),
             Self::RemoveAltnames(_) => link("take the altnames of")(source),
-            Self::AddAddress(address) | Self::RemoveAddress(address) => RtnlError::Address {
-                what: match self {
-                    Self::AddAddress(_) => "add",
-                    _ => "remove",
-                },
-                address: *address,
-                index,
-                source,
-            },
+            Self::AddAddress(address) | Self::RemoveAddress(address) | Self::AddRoute(address) => {
+                RtnlError::Address {
+                    what: match self {
+                        Self::AddAddress(_) => "add",
+                        Self::AddRoute(_) => "add the route of",
+                        _ => "remove",
+                    },
+                    address: *address,
+                    index,
+                    source,
+                }
+            }
         }
     }
 }

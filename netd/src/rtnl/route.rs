@@ -1,10 +1,17 @@
-//! Routes, as far as they say which destinations are taken.
+//! Routes, as far as they say which destinations are taken, and those of links' addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
 use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+
+/// The table that routes are looked up in where no rule says otherwise (RT_TABLE_MAIN).
+const MAIN_TABLE: u32 = 254;
+/// The metric of IPv6 routes that the kernel makes with an address (IP6_RT_PRIO_ADDRCONF).
+const ADDRESS_METRIC_V6: u32 = 256;
 
 /// A route of any table that says where a destination is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -22,6 +29,30 @@ pub struct Route {
 }
 
 impl Route {
+    /// The route that the kernel makes with an address of a link: to all that is on the
+    /// link by the address. There is none where that is the address alone.
+    #[must_use]
+    pub fn of_address(index: u32, address: IpNetwork) -> Option<Self> {
+        let is_v4 = address.is_ipv4();
+        if address.prefix() == host_prefix(is_v4) {
+            return None;
+        }
+        Some(Self {
+            destination: IpNetwork::new(address.network(), address.prefix()).ok()?,
+            link: Some(index),
+            table: MAIN_TABLE,
+            priority: if is_v4 { 0 } else { ADDRESS_METRIC_V6 },
+            tos: 0,
+        })
+    }
+
+    /// Whether the destination is one that every link has of its own, so that nobody takes
+    /// it from another.
+    #[must_use]
+    pub fn is_link_local(&self) -> bool {
+        super::address::is_link_local(self.destination.ip())
+    }
+
     /// Whether the route stands for "everywhere else": the default route, and the
     /// two halves that VPN programs put in its place.
     #[must_use]
@@ -31,7 +62,7 @@ impl Route {
 
     /// Reads a route from a message; `None` for what says nothing that an address
     /// does not say as well (the entries that the kernel makes for each address),
-    /// and for multicast.
+    /// for the link-local addresses of IPv4, and for multicast.
     pub(super) fn from_message(message: &RouteMessage) -> Option<Self> {
         let header = &message.header;
         let any: IpAddr = match header.address_family {
@@ -55,14 +86,15 @@ impl Route {
             }
         }
         let destination = IpNetwork::new(ip, header.destination_prefix_length).ok()?;
-        let one_host = destination.prefix() == if ip.is_ipv4() { 32 } else { 128 };
-        let link_local = super::address::is_link_local(ip);
+        let one_host = destination.prefix() == host_prefix(ip.is_ipv4());
+        // An entry of the kernel's for one such address, or what others than it look after.
+        let nobodys = super::address::is_link_local(ip) && (ip.is_ipv4() || one_host);
         let tells = match header.kind {
             RouteType::Unicast
             | RouteType::BlackHole
             | RouteType::Unreachable
             | RouteType::Prohibit
-            | RouteType::Throw => !link_local,
+            | RouteType::Throw => !nobodys,
             RouteType::Local => !one_host,
             _ => false,
         };
@@ -74,4 +106,35 @@ impl Route {
             tos: header.tos,
         })
     }
+
+    /// Makes the route that belongs to an address, as the kernel would.
+    pub(super) fn message(index: u32, address: IpNetwork) -> RouteMessage {
+        let mut message = RouteMessage::default();
+        message.header.destination_prefix_length = address.prefix();
+        message.header.table = RouteHeader::RT_TABLE_MAIN;
+        message.header.protocol = RouteProtocol::Kernel;
+        message.header.kind = RouteType::Unicast;
+        let attributes = &mut message.attributes;
+        attributes.push(RouteAttribute::Oif(index));
+        match (address.network(), address.ip()) {
+            (IpAddr::V4(network), IpAddr::V4(ip)) => {
+                message.header.address_family = AddressFamily::Inet;
+                message.header.scope = RouteScope::Link;
+                attributes.push(RouteAttribute::Destination(RouteAddress::Inet(network)));
+                attributes.push(RouteAttribute::PrefSource(RouteAddress::Inet(ip)));
+            }
+            (IpAddr::V6(network), _) => {
+                message.header.address_family = AddressFamily::Inet6;
+                attributes.push(RouteAttribute::Destination(RouteAddress::Inet6(network)));
+                attributes.push(RouteAttribute::Priority(ADDRESS_METRIC_V6));
+            }
+            // An address and its network are of one family.
+            (IpAddr::V4(_), IpAddr::V6(_)) => {}
+        }
+        message
+    }
+}
+
+fn host_prefix(is_v4: bool) -> u8 {
+    if is_v4 { 32 } else { 128 }
 }
