@@ -103,6 +103,27 @@ fn nothing_outlives_a_supervisor_that_is_killed() {
     });
 }
 
+/// Who has been there is nothing that the firewall remembers.
+#[test]
+fn nothing_of_an_ended_container_is_left_in_the_firewall() {
+    with_netd(|host, _netd| {
+        let tree = host.busybox_tree();
+        let mut web = Start::new(host, "web", &tree)
+            .args(["-a", "/bin/sleep", "100"])
+            .start();
+        let known = || {
+            host.run(
+                "nft list set inet rspawn ipv4_hosts; nft list set inet rspawn new_ipv4_sources",
+            )
+        };
+        host.run("ping -c1 -W5 -4 web");
+        assert!(known().contains(&web.ipv4().to_string()), "{}", known());
+        web.end(libc::SIGTERM);
+        let forgotten = wait_until(SOON, || !known().contains("elements"));
+        assert!(forgotten, "left: {}", known());
+    });
+}
+
 #[test]
 fn a_name_can_be_taken_again_and_again() {
     with_netd(|host, _netd| {

@@ -13,6 +13,7 @@ use super::healing::Heals;
 use crate::dhcp::server::Handle;
 use crate::log;
 use crate::machines::Attachment;
+use crate::nft::GoneLink;
 use crate::plan::{self, Action, Role};
 use crate::rtnl::{Link, Request, RtnlError};
 use crate::subnets::Subnets;
@@ -75,8 +76,12 @@ impl Daemon {
             self.note_outcome(index, outcome);
             return;
         }
-        if self.links.remove(&index).is_some() {
+        if let Some(own) = self.links.remove(&index) {
             self.unwatch_parameters(index);
+            self.firewall.link_is_gone(GoneLink {
+                index,
+                subnet: own.subnets.and_then(|subnets| subnets.v4),
+            });
             if role.is_none() {
                 self.link_is_gone(index);
             }

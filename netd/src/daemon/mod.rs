@@ -10,6 +10,7 @@ mod bridged;
 mod dhcp_service;
 mod dns_watch;
 mod ending;
+mod firewall;
 mod forwarding;
 mod healing;
 mod left_behind;
@@ -46,6 +47,7 @@ use crate::upstream_dns::UpstreamDns;
 use crate::worker::Worker;
 use crate::world::{Touched, World};
 
+use firewall::Firewall;
 use healing::Healing;
 pub use healing::Remake;
 use links::OwnLink;
@@ -70,10 +72,7 @@ const RESYNCHRONIZE_AFTER: Duration = Duration::from_millis(100);
 const RESYNCHRONIZE_SHARE: u32 = 4;
 /// Lines about lost events.
 static OVERRUN: Pace = Pace::new();
-/// Lines about a firewall table that cannot be read or restored.
-static UNHEALED: Pace = Pace::new();
-/// How long after a failure it is tried again to read the host's state anew, or to
-/// restore the firewall table.
+/// How long after a failure it is tried again to read the host's state anew.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How often it is looked for subnets that nobody has used for long.
 const LAPSE_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -143,8 +142,7 @@ pub struct Daemon {
     monitor: Monitor,
     requests: Requests,
     wire: Wire,
-    table: nft::Table,
-    nft_monitor: nft::Monitor,
+    firewall: Firewall,
     world: World,
     profiles: Profiles,
     store: SubnetStore,
@@ -178,9 +176,6 @@ pub struct Daemon {
     resynchronize_pause: Duration,
     /// Whether routes were read anew since links are being reconciled.
     routes_are_fresh: bool,
-    /// When the firewall table is looked at without an event; until then there is
-    /// nothing to hear of it.
-    heal_at: Option<Instant>,
     lapse_at: Instant,
     sender: mpsc::Sender<Input>,
     inputs: mpsc::Receiver<Input>,
@@ -250,7 +245,7 @@ impl Daemon {
             host_id: HostId::load()?,
             boot_id: registry::leader::boot_id().map_err(system("read the boot id"))?,
             requests: Requests::new()?,
-            table: nft::Table::install(wire.log_group())?,
+            firewall: Firewall::new(nft_monitor, nft::Table::install(wire.log_group())?),
             wire,
             store: SubnetStore::open(&places.subnets(), SystemTime::now())?,
             worker: Worker::start().map_err(system("start a thread"))?,
@@ -274,11 +269,9 @@ impl Daemon {
             resynchronize_at: None,
             resynchronize_pause: RESYNCHRONIZE_AFTER,
             routes_are_fresh: false,
-            heal_at: None,
             lapse_at: Instant::now() + LAPSE_EVERY,
             places,
             monitor,
-            nft_monitor,
             registry,
             sender,
             inputs,
@@ -341,10 +334,7 @@ impl Daemon {
                     }
                 }
                 query = self.queries.next() => self.answer(query),
-                event = self.nft_monitor.next(), if self.heal_at.is_none() => {
-                    self.take_firewall_event(event);
-                }
-                () = at(self.heal_at) => self.heal_firewall(None),
+                () = self.firewall.look_after() => {}
                 seen = self.healing.next() => self.look_after(seen)?,
                 () = at(self.resynchronize_at) => {
                     self.resynchronize_at = None;
@@ -469,35 +459,6 @@ impl Daemon {
             Input::NamesLeft(names) => self.names_left(names),
             Input::PublishAgain(name) => self.publish_again(&name),
             Input::DnsChanged => self.reread_dns(),
-        }
-    }
-
-    fn take_firewall_event(&mut self, event: Result<nft::Event, nft::NftError>) {
-        let by = match event {
-            Ok(nft::Event::Table { by, .. }) if by.port == self.table.port() => return,
-            Ok(nft::Event::Table { by, .. }) => by.name,
-            Ok(nft::Event::Overrun) => None,
-            Err(error) => {
-                tracing::error!("{}", crate::log::chain(&error));
-                self.heal_at = Some(Instant::now() + TRY_AGAIN_AFTER);
-                return;
-            }
-        };
-        self.heal_firewall(by.as_deref());
-    }
-
-    fn heal_firewall(&mut self, by: Option<&str>) {
-        self.heal_at = None;
-        match self.table.heal() {
-            Ok(nft::State::Intact) => {}
-            Ok(state) => tracing::warn!(
-                "table inet rspawn was {state:?} (by {}): restored",
-                by.unwrap_or("an unknown program")
-            ),
-            Err(error) => {
-                UNHEALED.say(|more| tracing::error!("{}{more}", crate::log::chain(&error)));
-                self.heal_at = Some(Instant::now() + TRY_AGAIN_AFTER);
-            }
         }
     }
 

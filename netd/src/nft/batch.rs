@@ -6,7 +6,11 @@ use netlink_packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE};
 use netlink_packet_netfilter::nftables::{NfTablesMessage, TableFlags};
 
 use super::messages;
-use super::rules::{Layout, link_element};
+use super::rules::{BY_LINK, IPV4_HOSTS, Layout, link_element};
+use super::table::GoneLink;
+
+/// How many elements a message removes: its length is 16 bits, and an element takes 24.
+const ELEMENTS_AT_ONCE: usize = 1024;
 
 /// One message of a batch.
 #[derive(Debug)]
@@ -96,6 +100,21 @@ impl Batch {
         batch
     }
 
+    /// Removes what the sets that packets fill know of links that are gone, as far as that
+    /// can be named: of a wide subnet, and of IPv6, it ends by its own time.
+    pub fn forget(gone: &[GoneLink]) -> Batch {
+        let mut batch = Batch::default();
+        let links: Vec<_> = gone.iter().map(|gone| link_element(gone.index)).collect();
+        for set in BY_LINK {
+            batch.destroy(set, links.iter().cloned());
+        }
+        let hosts: Vec<_> = gone.iter().flat_map(GoneLink::hosts).collect();
+        for hosts in hosts.chunks(ELEMENTS_AT_ONCE) {
+            batch.destroy(IPV4_HOSTS, hosts.iter().cloned());
+        }
+        batch
+    }
+
     /// The messages; the last one asks for an acknowledgement.
     pub fn into_steps(mut self) -> Vec<Step> {
         if let Some(last) = self.steps.last_mut() {
@@ -106,6 +125,12 @@ impl Batch {
 
     fn create(&mut self, message: NfTablesMessage, what: &str) {
         self.push(message, NLM_F_CREATE, what);
+    }
+
+    fn destroy(&mut self, set: &str, elements: impl IntoIterator<Item = Vec<u8>>) {
+        let elements = messages::elements(set, elements);
+        let what = format!("elements of set {set}");
+        self.push(messages::destroy_elements(&elements), 0, &what);
     }
 
     fn delete_table(&mut self) {

@@ -7,6 +7,8 @@ use netlink_packet_netfilter::nftables::{
     TableMessage,
 };
 
+use netlink_packet_core::{DefaultNla, Nla};
+
 use super::rules::{Chain, Rule};
 use super::sets::{ByteOrder, Elements, Kind, Set};
 use super::table::TABLE_NAME;
@@ -160,6 +162,21 @@ pub(super) fn elements(
         attributes.push(SetElementList::Elements(elements));
     }
     SetElementMessage { attributes }
+}
+
+/// Removes the elements of a set that are there (Linux 6.3).
+pub(super) fn destroy_elements(elements: &SetElementMessage) -> NfTablesMessage {
+    // The packet crate does not know the message, whose attributes are those of the others.
+    const DESTROY_SET_ELEMENT: u8 = 30;
+    let attributes = elements.attributes.iter().map(|attribute| {
+        let mut value = vec![0; attribute.value_len()];
+        attribute.emit_value(&mut value);
+        DefaultNla::new(attribute.kind(), value)
+    });
+    NfTablesMessage::Other {
+        message_type: DESTROY_SET_ELEMENT,
+        attributes: attributes.collect(),
+    }
 }
 
 /// The question for the number of the ruleset's generation.

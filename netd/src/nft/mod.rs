@@ -26,4 +26,4 @@ mod table;
 
 pub use error::NftError;
 pub use monitor::{Author, Change, Event, Monitor, events_of};
-pub use table::{Protection, State, TABLE_NAME, Table, remove};
+pub use table::{GoneLink, Protection, State, TABLE_NAME, Table, remove};

@@ -24,9 +24,11 @@
 //! traffic never meets a limit: the 13 IPv4 sources of a /28 may even come up at once, and
 //! whoever is asked once a minute is known each time.
 //!
-//! No element outlives its link by more than the two minutes.
+//! When a link ends, its elements are removed ([`super::Table::forget`]); what cannot be named ends
+//! by its time.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use netlink_packet_netfilter::nftables::InetHookNumber;
@@ -42,7 +44,7 @@ const FROM_UNSPECIFIED: &str = "icmpv6_from_unspecified";
 const NOT_FROM_CONTAINERS: &str = "icmpv6_of_routers";
 
 /// Set of the IPv4 addresses that were heard of, by link.
-const IPV4_HOSTS: &str = "ipv4_hosts";
+pub(super) const IPV4_HOSTS: &str = "ipv4_hosts";
 /// Set of the IPv6 addresses that were heard of, by link.
 const IPV6_HOSTS: &str = "ipv6_hosts";
 /// Set of the links that new IPv4 sources come from.
@@ -54,6 +56,14 @@ const NEW_DESTINATIONS: &str = "new_destinations";
 
 /// Set of the links that ask for addresses.
 const DHCP_REQUESTS: &str = "dhcp_requests";
+
+/// The sets whose elements are links that packets came from.
+pub(super) const BY_LINK: [&str; 4] = [
+    NEW_IPV4_SOURCES,
+    NEW_IPV6_SOURCES,
+    NEW_DESTINATIONS,
+    DHCP_REQUESTS,
+];
 
 /// How many DHCP requests of a link are looked at: more than its server answers, and so
 /// few that a flood of them costs netd next to nothing.
@@ -176,6 +186,11 @@ impl Layout {
 /// A link index as an element of [`INBOUND_OPEN`].
 pub(super) fn link_element(index: u32) -> Vec<u8> {
     index.to_ne_bytes().to_vec()
+}
+
+/// An address of a link as an element of [`IPV4_HOSTS`].
+pub(super) fn host_element(index: u32, address: Ipv4Addr) -> Vec<u8> {
+    [index.to_ne_bytes(), address.octets()].concat()
 }
 
 fn icmpv6_types(name: &'static str, types: &[u8]) -> Set {

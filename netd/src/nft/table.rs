@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use ipnetwork::Ipv4Network;
 use netlink_packet_netfilter::nftables::TableFlags;
 use registry::LINK_GROUP;
 
 use super::batch::Batch;
 use super::error::NftError;
 use super::readback::{self, Found, Head};
-use super::rules::{INBOUND_OPEN, Layout};
+use super::rules::{self, INBOUND_OPEN, Layout};
 use super::socket::NftSocket;
 
 /// Name of the table; its family is `inet`.
@@ -17,6 +18,7 @@ pub const TABLE_NAME: &str = "rspawn";
 const INSTALLING: &str = "writing the firewall table";
 const ADOPTING: &str = "taking over the firewall table";
 const OPENING: &str = "changing which links are open to the outside";
+const FORGETTING: &str = "removing what packets of ended links left in the firewall table";
 const REMOVING: &str = "removing the firewall table";
 
 /// How the table is guarded against other programs.
@@ -49,6 +51,26 @@ pub enum State {
     Altered,
 }
 
+/// A link that is no more, whose index and addresses packets may have left in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GoneLink {
+    /// Its index.
+    pub index: u32,
+    /// The subnet that it had.
+    pub subnet: Option<Ipv4Network>,
+}
+
+impl GoneLink {
+    /// Its hosts as elements; none of a wide subnet, of which most were never there.
+    pub(super) fn hosts(&self) -> impl Iterator<Item = Vec<u8>> + use<> {
+        const HOSTS_MAX: u32 = 64;
+        let index = self.index;
+        let narrow = self.subnet.filter(|subnet| subnet.size() <= HOSTS_MAX);
+        let hosts = narrow.into_iter().flat_map(|subnet| subnet.iter());
+        hosts.map(move |address| rules::host_element(index, address))
+    }
+}
+
 /// Our table, and the socket that owns it. Dropping it leaves the table in place.
 #[derive(Debug)]
 pub struct Table {
@@ -57,6 +79,8 @@ pub struct Table {
     /// Where DHCP requests are logged to.
     dhcp_log: Option<u16>,
     inbound_open: BTreeSet<u32>,
+    /// Whether the kernel can remove what may or may not be there.
+    can_destroy: bool,
     /// Generation of the ruleset at which the table was last seen intact.
     intact_at: Option<u32>,
 }
@@ -95,6 +119,7 @@ impl Table {
             protection,
             dhcp_log,
             inbound_open: BTreeSet::new(),
+            can_destroy: true,
             intact_at: None,
         };
         table.heal()?;
@@ -175,6 +200,31 @@ impl Table {
                 Err(error)
             }
         }
+    }
+
+    /// Removes what packets of these links have left in the sets. Does nothing where the
+    /// kernel is older than 6.3: there it ends by its time, two minutes at the most.
+    ///
+    /// # Errors
+    /// [`NftError::Refused`], where the table is not what we left.
+    pub fn forget(&mut self, gone: &[GoneLink]) -> Result<(), NftError> {
+        if gone.is_empty() || !self.can_destroy {
+            return Ok(());
+        }
+        let before = readback::generation(&mut self.socket)?;
+        match self.socket.transact(FORGETTING, Batch::forget(gone)) {
+            Err(error) if matches!(error.refusal(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => {
+                self.can_destroy = false;
+            }
+            result => result?,
+        }
+        // What packets add is not compared; so if nobody else changed anything meanwhile, the
+        // table is as intact as it was.
+        let after = readback::generation(&mut self.socket)?;
+        if self.intact_at == Some(before) && after == before.wrapping_add(1) {
+            self.intact_at = Some(after);
+        }
+        Ok(())
     }
 
     /// Removes the table from the kernel.

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
-use netd::nft::{State, Table};
+use netd::nft::{GoneLink, State, Table};
 
 use crate::world::{Netns, World, wait_for};
 
@@ -119,6 +119,40 @@ fn who_answers_is_known_for_two_minutes_and_no_longer() {
     let known = known_for(&host, "ve-db", "10.9.2.2").expect("known at all");
     assert!((60..=120).contains(&known), "{known} s");
     drop(db);
+}
+
+fn ifindex(shown: &str) -> u32 {
+    shown.split(':').next().unwrap().trim().parse().unwrap()
+}
+
+/// The rules alone can tell who has been there; nothing of an ended link is left in them.
+#[test]
+fn what_a_link_left_is_forgotten_when_it_has_ended() {
+    let (World { host, web, db, .. }, mut table) = world();
+    web.run("ping", &["-c1", "-W5", "10.9.2.2"]);
+    db.run("ping", &["-c1", "-W5", "10.9.1.1"]);
+    let gone = GoneLink {
+        index: ifindex(&host.ip("-o link show ve-web")),
+        subnet: Some("10.9.1.1/28".parse().unwrap()),
+    };
+    assert_eq!(table.verify().unwrap(), State::Intact);
+    table.forget(&[gone]).unwrap();
+    let sets = [
+        "ipv4_hosts",
+        "new_ipv4_sources",
+        "new_destinations",
+        "dhcp_requests",
+    ];
+    for set in sets {
+        let text = host.sh(&format!("nft list set inet rspawn {set}"));
+        assert!(!text.contains("\"ve-web\""), "{text}");
+    }
+    assert!(known_for(&host, "ve-db", "10.9.2.2").is_some());
+    assert_eq!(table.verify().unwrap(), State::Intact);
+    // A change of others meanwhile is noticed all the same.
+    host.sh("nft add table ip others");
+    table.forget(&[gone]).unwrap();
+    assert_eq!(table.verify().unwrap(), State::Intact);
 }
 
 #[test]

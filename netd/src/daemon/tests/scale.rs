@@ -116,7 +116,7 @@ fn a_second_pass_over_an_unchanged_world_changes_nothing() {
         let before = operations::done();
         rig.daemon.resynchronize().await.unwrap();
         rig.daemon.reconcile().await;
-        rig.daemon.heal_firewall(None);
+        rig.daemon.firewall.heal(None);
         settle(&mut rig).await;
         let done = operations::done().since(&before);
         assert_eq!(done.writes(), 0, "{done:?}");
