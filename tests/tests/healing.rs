@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use netns_fixtures::{Host, Running, wait_until};
-use rspawn_tests::{Container, SOON, Start, record, with_netd};
+use rspawn_tests::{Container, SOON, Start, host, record, with_netd};
 
 const WITHIN: Duration = Duration::from_secs(1);
 /// A machine that is busy with other things may take longer once.
@@ -123,6 +123,85 @@ fn the_kernel_is_not_forestalled() {
         );
         host.run("for n in 1 2 3; do ip link set ve-web down; ip link set ve-web up; done");
         assert!(!netd.stderr().contains("route"), "{}", netd.stderr());
+    });
+}
+
+const BRIDGE: &str =
+    "ip link add br0 type bridge; ip address add 10.77.0.1/24 dev br0; ip link set br0 up";
+
+fn on_bridge<'a>(host: &'a Host, name: &str) -> Container<'a> {
+    let tree = host.busybox_tree();
+    Start::without_network(host, name, &tree)
+        .args(["--network-bridge=br0", "-a", "/bin/sleep", "1000"])
+        .start()
+}
+
+#[test]
+fn ports_of_bridges() {
+    let host = host();
+    let mut netd = host.start_netd();
+    let host = &host;
+    host.run(BRIDGE);
+    let db = on_bridge(host, "db");
+    db.run("ip address add 10.77.0.7/24 dev host0");
+    let port = "ip -o link show up master br0 | awk '{print $2}'";
+    assert!(wait_until(SOON, || host.run(port).contains("vb-db")));
+    let quiet = netd.stderr();
+    assert!(!quiet.contains("restored"), "{quiet}");
+    heals(host, "ip link set vb-db down", port);
+    logged(&netd, &["db", "restored: the link set up"]);
+    heals(host, "ip link set vb-db nomaster", port);
+    logged(&netd, &["db", "restored: port of br0"]);
+    heals(
+        host,
+        "ip link set vb-db nomaster; ip link set vb-db down",
+        port,
+    );
+    host.run("ping -c1 -W5 10.77.0.7");
+    // Also by a netd that has come later.
+    netd.signal(libc::SIGKILL);
+    netd.wait(SOON);
+    netd = host.start_netd();
+    heals(host, "ip link set vb-db nomaster", port);
+    logged(&netd, &["db", "restored: port of br0"]);
+}
+
+#[test]
+fn a_bridge_that_is_deleted_and_made_anew() {
+    with_netd(|host, netd| {
+        host.run(BRIDGE);
+        let db = on_bridge(host, "db");
+        let mail = on_bridge(host, "mail");
+        db.run("ip address add 10.77.0.7/24 dev host0");
+        mail.run("ip address add 10.77.0.8/24 dev host0");
+        let found = "getent hosts db mail | wc -l";
+        assert!(wait_until(SOON, || host.run(found).trim() == "2"));
+        host.run("ip link del br0");
+        logged(netd, &["db", "br0", "was deleted"]);
+        logged(netd, &["mail", "br0", "was deleted"]);
+        // Who moves it elsewhere had a reason.
+        host.run("ip link add br1 type bridge; ip link set vb-mail master br1");
+        let ports = "ip -o link show up master br0 | grep -c vb-db; \
+                     ip -o link show up master br1 | grep -c vb-mail";
+        host.run(BRIDGE);
+        assert!(
+            wait_until(WITHIN * 3, || host
+                .sh(ports)
+                .stdout
+                .split_whitespace()
+                .eq(["1", "1"])),
+            "{}\n{}",
+            host.run("ip link"),
+            netd.stderr()
+        );
+        host.run("ping -c1 -W5 db");
+        let index = host.run("cat /sys/class/net/br0/ifindex");
+        let values = |key: &str| record(host, "db").unwrap_or_default().remove(key);
+        assert!(wait_until(SOON, || values("NETIF")
+            == Some(vec![index.trim().to_owned()])));
+        let log = netd.stderr();
+        assert_eq!(log.matches("was deleted").count(), 2, "{log}");
+        assert!(!log.contains("ERROR"), "{log}");
     });
 }
 

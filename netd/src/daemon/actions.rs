@@ -151,9 +151,9 @@ impl Daemon {
             return;
         }
         let failures = self.retries.failures(link.index);
-        if matches!(action, Action::AddRoute(_)) {
-            // Most often the kernel has made it by itself or taken the address, and
-            // that is told a moment later.
+        if matches!(action, Action::AddRoute(_) | Action::Join(_)) {
+            // Most often the kernel has made the route by itself, or somebody has taken
+            // the address or the bridge, and that is told a moment later.
             performed.again = true;
             if failures == ATTEMPTS {
                 tracing::warn!(%machine, link = %link.name, "{}", log::chain(&error));
@@ -224,5 +224,6 @@ fn request_of(action: &Action) -> Option<Request> {
         Action::SetMtu(mtu) => Some(Request::SetMtu(*mtu)),
         Action::SetUp => Some(Request::SetUp),
         Action::AddRoute(address) => Some(Request::AddRoute(*address)),
+        Action::Join(bridge) => Some(Request::Join(*bridge)),
     }
 }

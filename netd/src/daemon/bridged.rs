@@ -1,5 +1,7 @@
-//! Containers on bridges: following the addresses that they say they have, and
+//! Containers on bridges: keeping them there ([`ports`]), following the addresses that they say they have, and
 //! giving out those that are theirs.
+
+mod ports;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -9,6 +11,8 @@ use registry::{Address, LeaderId, MachineName};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
+
+pub(super) use ports::OwnPort;
 
 use super::{Daemon, Input};
 use crate::inside;
@@ -144,7 +148,12 @@ impl Daemon {
         if !matches!(entry.machine.attachment, Attachment::Bridge { .. }) {
             return;
         }
-        let held = self.claims.held(name);
+        // The bridge may be another than when they were claimed.
+        let scope = entry.machine.attachment.facing().unwrap_or(0);
+        let held = self.claims.held(name).map(|held| Address {
+            scope: if held.scope == 0 { 0 } else { scope },
+            ..held
+        });
         let mut addresses: Vec<Address> = held
             .filter(|address| !self.world.has_address(address.ip))
             .collect();

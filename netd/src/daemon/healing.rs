@@ -3,13 +3,14 @@
 //! Links, addresses and the firewall table heal by the events that the kernel sends of
 //! them anyway. Here is what has to be watched besides, and what is said of it all.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use registry::MachineName;
 use tokio::time::Instant;
 
+use super::bridged::OwnPort;
 use super::registration::Entry;
 use super::{Broken, Daemon, Places, TRY_AGAIN_AFTER, at};
 use crate::log::{self, Pace};
@@ -45,6 +46,8 @@ pub(super) struct Healing {
     kept: Vec<(PathBuf, Remake)>,
     lost: Lost,
     restore_at: Option<Instant>,
+    /// The ports of bridges that are looked after, by their interface index.
+    pub ports: HashMap<u32, OwnPort>,
 }
 
 /// What was removed.
@@ -99,6 +102,7 @@ impl Healing {
             kept: Vec::new(),
             lost: Lost::default(),
             restore_at: None,
+            ports: HashMap::new(),
         }
     }
 
@@ -158,6 +162,11 @@ impl Heals {
     /// Whether something may be put back at once.
     fn may(&self, now: Instant) -> bool {
         self.count < HEALS || self.since.is_none_or(|since| now - since > HEALS_IN)
+    }
+
+    /// Who took something of it, as the end of a phrase.
+    fn take_author(&mut self) -> String {
+        by_whom(self.taken_by.take().as_deref())
     }
 
     /// The link has all that it is to have.
@@ -233,42 +242,55 @@ impl Daemon {
             Event::AddressGone(address) if address.ours => address.index,
             Event::RouteGone(route) => route.link.unwrap_or(0),
             Event::Link(link)
-                if !link.up && self.world.link(link.index).is_some_and(|before| before.up) =>
+                if self.world.link(link.index).is_some_and(|before| {
+                    (before.up && !link.up)
+                        || (before.controller.is_some() && link.controller != before.controller)
+                }) =>
             {
                 link.index
             }
             _ => return,
         };
-        if let Some(own) = self.links.get_mut(&index)
-            && own.confirmed
-            && own.heals.taken_by.is_none()
+        let own = self.links.get_mut(&index).filter(|own| own.confirmed);
+        let port = self.healing.ports.get_mut(&index);
+        let port = port.filter(|port| port.whole).map(|port| &mut port.heals);
+        if let Some(heals) = own.map(|own| &mut own.heals).or(port)
+            && heals.taken_by.is_none()
         {
             // At once: it may be gone a moment later.
-            own.heals.taken_by = author.describe();
+            heals.taken_by = author.describe();
         }
     }
 
+    /// How often something of a link was put back.
+    fn heals_of(&mut self, index: u32) -> Option<&mut Heals> {
+        let port = self.healing.ports.get_mut(&index);
+        let port = port.map(|port| &mut port.heals);
+        let own = self.links.get_mut(&index).map(|own| &mut own.heals);
+        own.or(port)
+    }
+
     /// Whether something that was taken from a link may be put back now.
-    pub(super) fn may_heal(&self, link: &Link) -> bool {
-        let own = self.links.get(&link.index);
-        own.is_none_or(|own| own.heals.may(Instant::now()))
+    pub(super) fn may_heal(&mut self, link: &Link) -> bool {
+        let heals = self.heals_of(link.index);
+        heals.is_none_or(|heals| heals.may(Instant::now()))
     }
 
     /// Counts that something was put back. Whether the line about it is to be said.
     fn note_heal(&mut self, link: &Link, line: &str) -> bool {
-        let Some(own) = self.links.get_mut(&link.index) else {
+        let Some(heals) = self.heals_of(link.index) else {
             return true;
         };
-        own.heals.note(Instant::now());
-        if own.heals.count == HEALS && !std::mem::replace(&mut own.heals.told, true) {
+        heals.note(Instant::now());
+        if heals.count == HEALS && !std::mem::replace(&mut heals.told, true) {
             tracing::warn!(
                 link = %link.name,
                 "what netd sets is taken away again and again{}: it is put back at a slower pace \
                  from now on",
-                by_whom(own.heals.taken_by.as_deref())
+                by_whom(heals.taken_by.as_deref())
             );
         }
-        own.heals.may_say(line)
+        heals.may_say(line)
     }
 
     /// Says what was put back.
@@ -288,6 +310,11 @@ impl Daemon {
                     let network = address.network();
                     done.push(format!("route {network}/{}", address.prefix()));
                 }
+                Action::Join(bridge) => {
+                    let bridge = self.world.link(*bridge);
+                    let name = bridge.map_or("its bridge", |bridge| &bridge.name);
+                    done.push(format!("port of {name}"));
+                }
                 Action::Guard | Action::RemoveAddress(_) => {}
             }
         }
@@ -295,16 +322,12 @@ impl Daemon {
         if done.is_empty() || !self.note_heal(link, &done) {
             return;
         }
-        let by = self
-            .links
-            .get_mut(&link.index)
-            .and_then(|own| own.heals.taken_by.take());
+        let by = self.heals_of(link.index).map(Heals::take_author);
         tracing::warn!(
             %machine,
             link = %link.name,
-            "restored: {}, taken away{}",
-            done,
-            by_whom(by.as_deref())
+            "restored: {done}, taken away{}",
+            by.unwrap_or_default()
         );
     }
 

@@ -86,9 +86,18 @@ impl Daemon {
                 self.link_is_gone(index);
             }
         }
-        self.retries.forget(index);
-        if role == Some(Role::BridgePort) {
-            self.follow_bridged(index);
+        if role != Some(Role::BridgePort) {
+            self.retries.forget(index);
+            self.healing.ports.remove(&index);
+        }
+        match role {
+            Some(Role::BridgePort) => {
+                self.follow_bridged(index);
+                let outcome = self.reconcile_port(index);
+                self.note_outcome(index, outcome);
+            }
+            Some(Role::Foreign) => self.gather_orphans(index),
+            Some(Role::Veth) | None => {}
         }
     }
 

@@ -361,6 +361,7 @@ impl Daemon {
                 self.publish(&name);
                 self.answer_registration(&name, Registered::default());
                 self.follow_bridged(port);
+                self.dirty.insert(port);
             }
             Attachment::Host | Attachment::Private => {
                 self.publish(&name);

@@ -38,6 +38,8 @@ pub enum Action {
     SetMtu(u32),
     /// Set the link up.
     SetUp,
+    /// Make the link a port of the bridge with this interface index.
+    Join(u32),
     /// Add the route of an address that the link has.
     AddRoute(IpNetwork),
 }
@@ -107,6 +109,15 @@ pub fn veth(
         actions.push(Action::SetUp);
     }
     actions
+}
+
+/// What makes a link the port of a bridge that its machine was started on; `bridge` is that
+/// one's interface index, none while it is gone. One that is in another is left there.
+#[must_use]
+pub fn port(link: &Link, bridge: Option<u32>) -> Vec<Action> {
+    let join = bridge.filter(|_| link.controller.is_none());
+    let up = (!link.up).then_some(Action::SetUp);
+    join.map(Action::Join).into_iter().chain(up).collect()
 }
 
 /// The routes of the addresses that a link has and is to keep: netd's own, and those of IPv6

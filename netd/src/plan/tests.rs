@@ -77,6 +77,10 @@ fn applied(world: &mut World, index: u32, actions: Vec<Action>) {
                 }
             }
             Action::RemoveAddress(address) => remove(world, index, address),
+            Action::Join(bridge) => {
+                link.controller = Some(bridge);
+                world.apply(Event::Link(link));
+            }
             Action::AddRoute(address) => {
                 assert!(link.up, "a link that is down has no routes");
                 assert!(has(world, index, address), "{address} is not there");
@@ -115,6 +119,38 @@ fn routes(world: &World, index: u32) -> Vec<Route> {
     let addresses = world.addresses(index).iter();
     let routes = addresses.filter_map(|known| Route::of_address(index, known.address));
     routes.filter(|route| world.has_route(route)).collect()
+}
+
+#[test]
+fn a_port_is_in_its_bridge_unless_somebody_has_put_it_elsewhere() {
+    for (controller, bridge, up, then) in [
+        (None, Some(3), false, Some(3)),
+        (None, Some(3), true, Some(3)),
+        (Some(3), Some(3), false, Some(3)),
+        (Some(4), Some(3), true, Some(4)),
+        (None, None, false, None),
+    ] {
+        let mut world = World::default();
+        world.apply(Event::Link(Link {
+            controller,
+            up,
+            ..own("vb-web")
+        }));
+        let plan = |world: &World| port(world.link(7).unwrap(), bridge);
+        let actions = plan(&world);
+        for action in actions {
+            match action {
+                Action::SetUp => drop(world.apply(Event::Link(Link {
+                    up: true,
+                    ..world.link(7).unwrap().clone()
+                }))),
+                action => applied(&mut world, 7, vec![action]),
+            }
+        }
+        let link = world.link(7).unwrap();
+        assert_eq!((link.controller, link.up), (then, true));
+        assert_eq!(plan(&world), []);
+    }
 }
 
 fn some_address() -> impl Strategy<Value = LinkAddress> {

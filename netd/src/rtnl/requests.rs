@@ -42,6 +42,8 @@ pub enum Request {
     SetDown,
     /// Give it this maximum transmission unit, in bytes.
     SetMtu(u32),
+    /// Make it a port of the bridge with this interface index.
+    Join(u32),
     /// Give it another name.
     Rename(String),
     /// Take its alternative names.
@@ -151,6 +153,12 @@ impl Request {
                 }),
                 0,
             ),
+            Self::Join(bridge) => (
+                set_link(index, |link| {
+                    link.attributes.push(LinkAttribute::Controller(*bridge));
+                }),
+                0,
+            ),
             Self::Rename(name) => (
                 set_link(index, |link| {
                     link.attributes.push(LinkAttribute::IfName(name.clone()));
@@ -203,6 +211,7 @@ impl Request {
             Self::SetUp => link("set up")(source),
             Self::SetDown => link("set down")(source),
             Self::SetMtu(_) => link("set the MTU of")(source),
+            Self::Join(_) => link("make a port of")(source),
             Self::Rename(_) => link("rename")(source),
             Self::SetIpv4Parameters(_) => link("set IPv4 parameters of")(source),
             Self::RemoveAltnames(_) => link("take the altnames of")(source),
