@@ -2,7 +2,7 @@
 //! inside them, and how machines behind them get addresses.
 //!
 //! [`server`] is the server: a state machine without I/O and the task that runs
-//! it on a link's packet socket.
+//! it at a link ([`crate::dhcp_wire`]).
 
 pub mod server;
 

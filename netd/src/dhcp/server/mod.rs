@@ -3,7 +3,7 @@
 //! [`Server`] does no I/O and has no clock: [`Server::handle`] takes the time and
 //! an input, [`Server::poll_output`] gives what is to be sent and told, and
 //! [`Server::deadline`] says when it wants to be called next. [`serve`] runs one
-//! on a packet socket.
+//! at a link.
 //!
 //! It is the only server of its link, and so answers for the whole of it: an
 //! address that it knows to be wrong is refused at once, and one that is free is
