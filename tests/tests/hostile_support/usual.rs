@@ -12,7 +12,7 @@ use super::stage::Stage;
 /// is the same to both.
 const ROUNDS: usize = 3;
 /// How often each thing is done in a round.
-const TIMES: usize = 3;
+const TIMES: usize = 5;
 /// How often all of it is tried, if the machine has other work as well.
 const ATTEMPTS: usize = 5;
 /// What a clock's tick, a queue of the scheduler and the like may add.
@@ -85,15 +85,18 @@ fn look_up(stage: &Stage<'_>) {
     assert!(found.contains(&stage.web.ipv4().to_string()), "{found}");
 }
 
+/// Until the first answer: a packet that is lost is sent again, as everybody does it.
+const UNTIL_ANSWERED: &str = "ping -c1 -w5 -i0.2";
+
 fn ping(stage: &Stage<'_>) {
-    stage.host.run("ping -c1 -W5 web");
+    stage.host.run(&format!("{UNTIL_ANSWERED} web"));
 }
 
 /// As after a silence: the host has to find the container's link address anew.
 fn first_packets(stage: &Stage<'_>) {
     for v6 in [false, true] {
         let ip = super::stage::address(&stage.web, v6);
-        let script = format!("ip neigh flush to {ip} dev ve-web; ping -c3 -i0.3 -W5 {ip}");
+        let script = format!("ip neigh flush to {ip} dev ve-web; {UNTIL_ANSWERED} {ip}");
         stage.host.run(&script);
     }
 }
