@@ -15,6 +15,7 @@ pub mod names;
 pub mod networkd;
 pub mod record_text;
 pub mod unit_name;
+pub mod zone;
 
 #[cfg(feature = "client")]
 pub mod protocol;
@@ -30,6 +31,7 @@ pub use registry_core::lookup::{LookupError, RecordBuf};
 pub use registry_core::name::{MachineName, NameError};
 pub use registry_core::record::{self, Address, Record, RecordError};
 pub use registry_core::{ADDRESSES_DIR, MACHINES_DIR, RUNTIME_DIR};
+pub use zone::ZoneName;
 
 /// The link group (IFLA_GROUP) of every host-side link of ours: "own" means this
 /// group, never a name pattern.

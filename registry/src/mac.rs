@@ -6,7 +6,7 @@ use std::hash::Hasher;
 
 use siphasher::sip::SipHasher24;
 
-use crate::{HostId, MachineName};
+use crate::{HostId, MachineName, ZoneName};
 
 /// An Ethernet address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,10 +38,22 @@ impl Mac {
     #[must_use]
     pub fn of_machine(host: &HostId, machine: &MachineName, side: Side, index: u64) -> Self {
         let (k0, k1) = side.key();
+        Self::hashed(
+            (k0, k1),
+            &[host.as_bytes(), machine.as_bytes(), &index.to_le_bytes()],
+        )
+    }
+
+    /// The address of a zone's bridge.
+    #[must_use]
+    pub fn of_zone(host: &HostId, zone: &ZoneName) -> Self {
+        const KEY: (u64, u64) = (0x7273_7061_776e_2d6d, 0x6163_2d7a_6f6e_6531);
+        Self::hashed(KEY, &[host.as_bytes(), zone.as_str().as_bytes()])
+    }
+
+    fn hashed((k0, k1): (u64, u64), parts: &[&[u8]]) -> Self {
         let mut hasher = SipHasher24::new_with_keys(k0, k1);
-        hasher.write(host.as_bytes());
-        hasher.write(machine.as_bytes());
-        hasher.write(&index.to_le_bytes());
+        parts.iter().for_each(|part| hasher.write(part));
         let [a, b, c, d, e, f, ..] = hasher.finish().to_le_bytes();
         Self([a & 0xfe | 0x02, b, c, d, e, f])
     }

@@ -221,7 +221,10 @@ fn wait_for_network(
         .and_then(|ready| ready.ok_or(io::ErrorKind::UnexpectedEof.into()))
         .doing(|| "wait for the network".into())?;
     // On a bridge it is others that give the address, and take it back.
-    if plan.config.network == NetworkMode::Veth {
+    if matches!(
+        plan.config.network,
+        NetworkMode::Veth | NetworkMode::Zone(_)
+    ) {
         tell_networkd(targets)?;
     }
     let from = match &plan.resolv_conf {

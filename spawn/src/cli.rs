@@ -80,6 +80,14 @@ pub struct Cli {
     /// A link to a bridge that exists
     #[arg(long, value_name = "BRIDGE", help_heading = NETWORK)]
     pub network_bridge: Option<String>,
+    /// A link to the others of this zone, and to the host; made with the first of them
+    #[arg(
+        long,
+        value_name = "ZONE",
+        conflicts_with = "network_bridge",
+        help_heading = NETWORK
+    )]
+    pub network_zone: Option<String>,
 
     /// Keep these capabilities as well
     #[arg(

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use registry::ifname::IfNameError;
-use registry::{IfName, MachineName, NameError};
+use registry::{IfName, MachineName, NameError, ZoneName};
 use rustix::termios::isatty;
 
 use crate::bind::{Bind, Tmpfs};
@@ -39,6 +39,8 @@ pub enum NetworkMode {
     Veth,
     /// A link to the bridge of that name.
     Bridge(IfName),
+    /// A link to the bridge of this zone.
+    Zone(ZoneName),
 }
 
 /// How the payload's standard streams are connected.
@@ -118,6 +120,16 @@ pub enum ConfigError {
     /// The bridge's name is wrong.
     #[error("`{name}` cannot be the name of a bridge")]
     BridgeName {
+        /// What was given.
+        name: String,
+        /// What is wrong with it.
+        source: IfNameError,
+    },
+    /// The zone's name is wrong.
+    #[error(
+        "`{name}` cannot be the name of a zone, as vz-{name} cannot be that of its bridge: use 1 to 12 letters, digits and hyphens"
+    )]
+    ZoneName {
         /// What was given.
         name: String,
         /// What is wrong with it.
@@ -277,6 +289,13 @@ fn network(cli: &Cli) -> Result<NetworkMode, ConfigError> {
         })?;
         return Ok(NetworkMode::Bridge(bridge));
     }
+    if let Some(name) = &cli.network_zone {
+        let zone = name.parse().map_err(|source| ConfigError::ZoneName {
+            name: name.clone(),
+            source,
+        })?;
+        return Ok(NetworkMode::Zone(zone));
+    }
     Ok(match (cli.network_veth, cli.private_network) {
         (true, _) => NetworkMode::Veth,
         (false, true) => NetworkMode::Private,
@@ -427,6 +446,9 @@ mod tests {
         let bridge = config("-D /x -n --network-bridge=br0").unwrap();
         assert_eq!(bridge.network, NetworkMode::Bridge("br0".parse().unwrap()));
         assert!(config("-D /x --network-bridge=a/b").is_err());
+        let zone = config("-D /x --network-zone=blue").unwrap();
+        assert_eq!(zone.network, NetworkMode::Zone("blue".parse().unwrap()));
+        assert!(config("-D /x --network-zone=longer-than-that").is_err());
     }
 
     #[test]

@@ -36,5 +36,6 @@ pub mod supervisor;
 pub mod sys;
 pub mod tell;
 pub mod tree;
+pub mod zone;
 
 pub use run::main;

@@ -10,24 +10,24 @@ use rustix::process::Pid;
 use crate::netlink::Netlink;
 use crate::netlink::message::{Request, attribute, attributes, u32_at};
 
-const RTM_NEWLINK: u16 = 16;
-const RTM_GETLINK: u16 = 18;
+pub(crate) const RTM_NEWLINK: u16 = 16;
+pub(crate) const RTM_GETLINK: u16 = 18;
 const RTM_SETLINK: u16 = 19;
 const RTM_NEWLINKPROP: u16 = 108;
 const RTM_DELLINKPROP: u16 = 109;
-const NLM_F_EXCL: u16 = 0x200;
-const NLM_F_CREATE: u16 = 0x400;
+pub(crate) const NLM_F_EXCL: u16 = 0x200;
+pub(crate) const NLM_F_CREATE: u16 = 0x400;
 const NLM_F_APPEND: u16 = 0x800;
-const IFLA_ADDRESS: u16 = 1;
-const IFLA_IFNAME: u16 = 3;
-const IFLA_MASTER: u16 = 10;
-const IFLA_LINKINFO: u16 = 18;
+pub(crate) const IFLA_ADDRESS: u16 = 1;
+pub(crate) const IFLA_IFNAME: u16 = 3;
+pub(crate) const IFLA_MASTER: u16 = 10;
+pub(crate) const IFLA_LINKINFO: u16 = 18;
 const IFLA_NET_NS_PID: u16 = 19;
 const IFLA_AF_SPEC: u16 = 26;
-const IFLA_GROUP: u16 = 27;
+pub(crate) const IFLA_GROUP: u16 = 27;
 const IFLA_PROP_LIST: u16 = 52;
 const IFLA_ALT_IFNAME: u16 = 53;
-const IFLA_INFO_KIND: u16 = 1;
+pub(crate) const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
@@ -113,7 +113,7 @@ fn text(value: &[u8]) -> String {
     String::from_utf8_lossy(value).into_owned()
 }
 
-fn ifinfo(ifindex: u32, flags: u32, change: u32) -> [u8; IFINFO] {
+pub(crate) fn ifinfo(ifindex: u32, flags: u32, change: u32) -> [u8; IFINFO] {
     let mut body = [0; IFINFO];
     let parts = [0u32, ifindex, flags, change];
     for (place, part) in body.chunks_exact_mut(4).zip(parts) {
@@ -332,7 +332,12 @@ pub fn put_away(netlink: &mut Netlink, link: &LinkInfo) -> io::Result<()> {
     // machine's name. Before Linux 6.2 one that is up keeps its name, also where the
     // same request sets it down; there it is first set down, if need be repeatedly.
     let name = IfName::of_dead_link(link.ifindex);
-    let put_away = || set_link(link.ifindex, 0, IFF_UP).text(IFLA_IFNAME, name.as_str());
+    // A bridge that it was a port of is rid of it now, not when the kernel frees it.
+    let put_away = || {
+        set_link(link.ifindex, 0, IFF_UP)
+            .text(IFLA_IFNAME, name.as_str())
+            .number(IFLA_MASTER, 0)
+    };
     for _ in 0..RENAMES_MAX {
         match netlink.request(put_away()) {
             Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {

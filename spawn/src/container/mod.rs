@@ -5,6 +5,7 @@ mod network;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -23,6 +24,7 @@ use crate::networkd::KeepOff;
 use crate::payload::Payload;
 use crate::tell;
 use crate::tree::Tree;
+use crate::zone::{self, ZoneError};
 use registry::mount_points::MountPoints;
 
 /// How long the process inside may take to say why it has ended.
@@ -40,6 +42,9 @@ pub enum StartError {
     /// The link could not be made.
     #[error(transparent)]
     Link(#[from] LinkError),
+    /// The zone's bridge could not be had.
+    #[error(transparent)]
+    Zone(#[from] ZoneError),
     /// The host has no identity.
     #[error(transparent)]
     HostId(#[from] registry::host_id::HostIdError),
@@ -98,8 +103,14 @@ impl<'a> Container<'a> {
     pub fn start(blueprint: &'a Blueprint<'a>) -> Result<Self, StartError> {
         let config = blueprint.config;
         let mut netlink = Netlink::open().doing(|| "open a netlink socket".into())?;
+        let mut joining = None;
         let bridge = match &config.network {
             NetworkMode::Bridge(name) => Some(link::find_bridge(&mut netlink, name)?),
+            NetworkMode::Zone(zone) => {
+                let lock = registry::zone::join(Path::new(registry::RUNTIME_DIR));
+                joining = Some(lock.doing(|| format!("join the zone {zone}"))?);
+                Some(zone::find_or_make(&mut netlink, zone)?)
+            }
             _ => None,
         };
         let (cgroup, (channel, pid, leader)) = clone::clone_into_cgroup(blueprint)?;
@@ -118,6 +129,7 @@ impl<'a> Container<'a> {
             _kmsg: None,
         };
         let connected = container.connect(&mut netlink, &channel);
+        drop(joining);
         let started = container.finish(channel, connected);
         match started {
             Ok(()) => Ok(container),
@@ -166,8 +178,15 @@ impl<'a> Container<'a> {
         }
         self.keep_off = None;
         let netd = self.netd.take();
-        if let Some(netd) = &netd {
-            netd.goodbye();
+        match (&netd, &self.blueprint.config.network) {
+            (Some(netd), _) => netd.goodbye(),
+            // Else netd does it, as this takes some time.
+            (None, NetworkMode::Zone(zone)) => {
+                if let Err(error) = zone::remove_if_empty(zone) {
+                    warn(&error);
+                }
+            }
+            (None, _) => {}
         }
         if let Err(error) = self.cgroup.remove() {
             warn(&error);

@@ -91,7 +91,7 @@ impl Container<'_> {
         let kind = match self.blueprint.config.network {
             NetworkMode::Host | NetworkMode::Private => return Ok(()),
             NetworkMode::Veth => LinkKind::Veth,
-            NetworkMode::Bridge(_) => LinkKind::BridgePort,
+            NetworkMode::Bridge(_) | NetworkMode::Zone(_) => LinkKind::BridgePort,
         };
         let machine = &self.blueprint.config.name;
         let host = HostId::load()?;
@@ -118,7 +118,11 @@ impl Container<'_> {
     fn first_registration(&mut self, socket: Option<OwnedFd>) -> Result<Option<Host0>, StartError> {
         let warn = |what: &str| {
             let name = &self.blueprint.config.name;
-            let network = if self.link.is_some() && self.bridge.is_none() {
+            let by_netd = matches!(
+                self.blueprint.config.network,
+                NetworkMode::Veth | NetworkMode::Zone(_)
+            );
+            let network = if by_netd {
                 "it has no address and no name until then"
             } else {
                 "it has no name until then"

@@ -48,6 +48,14 @@ impl Netlink {
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no answer from rtnetlink"))
     }
 
+    /// Makes a request that is answered by any number of messages. Whether there was one.
+    ///
+    /// # Errors
+    /// What the kernel answered, as errno.
+    pub fn has(&mut self, request: Request) -> io::Result<bool> {
+        Ok(self.exchange(request)?.is_some())
+    }
+
     fn exchange(&mut self, request: Request) -> io::Result<Option<Vec<u8>>> {
         self.sequence = self.sequence.wrapping_add(1);
         let bytes = request.finish(self.sequence);
