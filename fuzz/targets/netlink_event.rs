@@ -55,7 +55,7 @@ impl Seen {
             Event::Route(route) | Event::RouteGone(route) => {
                 self.prefixes.insert(route.destination);
             }
-            Event::LinkGone(_) | Event::Overrun => {}
+            Event::LinkGone(_) | Event::Ipv6Begun(_) | Event::Overrun => {}
         }
     }
 }

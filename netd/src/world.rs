@@ -80,7 +80,7 @@ impl World {
             Event::AddressGone(address) => self.remove_address(&address),
             Event::Route(route) => self.put_route(route),
             Event::RouteGone(route) => self.remove_route(&route),
-            Event::Overrun => Vec::new(),
+            Event::Ipv6Begun(_) | Event::Overrun => Vec::new(),
         }
     }
 

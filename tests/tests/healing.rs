@@ -126,6 +126,39 @@ fn the_kernel_is_not_forestalled() {
     });
 }
 
+#[test]
+fn ipv6_that_was_off() {
+    with_netd(|host, netd| {
+        let _web = sleeping(host, "web");
+        let whole = "ip -6 -o address show dev ve-web scope global | awk '{print $4}'; \
+                     cd /proc/sys/net/ipv6/conf/ve-web && head -n1 accept_ra autoconf \
+                     accept_redirects proxy_ndp; ip -6 route show dev ve-web | sort; \
+                     getent ahostsv6 web; ping -c1 -W1 web >/dev/null; echo $?";
+        let off_and_on = |off: &str, on: &str| {
+            let noticed = "while grep -q ADDRESS=fd /run/rspawn/machines/web; do sleep 0.02; done";
+            format!("{off}; timeout 10 sh -c '{noticed}'; {on}")
+        };
+        let disable = |value| format!("sysctl -qw net.ipv6.conf.ve-web.disable_ipv6={value}");
+        let mtu = |value| format!("ip link set ve-web mtu {value}");
+        assert!(wait_until(SOON, || host
+            .sh(whole)
+            .stdout
+            .contains("fe80::/64")));
+        heals(host, &off_and_on(&disable(1), &disable(0)), whole);
+        logged(netd, &["web", "no IPv6 address"]);
+        logged(netd, &["web", "restored: address fd"]);
+        heals(host, &off_and_on(&mtu(1000), &mtu(1500)), whole);
+        logged(netd, &["web", "restored: ", "ve-web/accept_ra was 1, is 0"]);
+        // Also where it is on again before netd has looked.
+        heals(host, &format!("{}; {}", mtu(1000), mtu(1500)), whole);
+        heals(host, &format!("{}; {}", disable(1), disable(0)), whole);
+        // What the kernel has made anew is watched as well.
+        heals(host, "sysctl -qw net.ipv6.conf.ve-web.accept_ra=2", whole);
+        let log = netd.stderr();
+        assert!(log.matches("no IPv6 address").count() <= 4, "{log}");
+    });
+}
+
 const BRIDGE: &str =
     "ip link add br0 type bridge; ip address add 10.77.0.1/24 dev br0; ip link set br0 up";
 

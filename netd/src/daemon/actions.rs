@@ -115,7 +115,8 @@ impl Daemon {
 
     /// Sets a link's parameters; of one that had them they are set right.
     fn guard(&mut self, link: &Link, machine: &MachineName) -> Result<(), SysctlError> {
-        if self.links.get(&link.index).is_some_and(|own| own.confirmed) {
+        let own = self.links.get(&link.index);
+        if own.is_some_and(|own| own.confirmed || own.regains) {
             let corrected = sysctl::correct_link(&link.name)?;
             self.tell_corrected(machine, link, &corrected);
             return Ok(());

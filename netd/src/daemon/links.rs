@@ -32,6 +32,8 @@ pub(super) struct OwnLink {
     pub guarded: bool,
     /// Whether it was seen with all that it is to have, and nothing against it.
     pub confirmed: bool,
+    /// Whether it has IPv6 again and is to get what it had of it.
+    pub regains: bool,
     /// What cannot be had on this host.
     pub done_without: Vec<Action>,
     /// When it was last said that something of the host overlaps its subnets.
@@ -43,6 +45,20 @@ pub(super) struct OwnLink {
 }
 
 impl OwnLink {
+    /// Whether IPv6 could not be had.
+    pub(super) fn lacks_ipv6(&self) -> bool {
+        let mut without = self.done_without.iter();
+        without.any(|action| matches!(action, Action::AddAddress(IpNetwork::V6(_))))
+    }
+
+    /// Takes back that there is to be no IPv6. Whether that was so.
+    pub(super) fn has_ipv6(&mut self) -> bool {
+        let before = self.done_without.len();
+        self.done_without
+            .retain(|action| !matches!(action, Action::AddAddress(IpNetwork::V6(_))));
+        self.done_without.len() < before
+    }
+
     /// Of subnets, those that this link can have.
     fn feasible(&self, subnets: &Subnets) -> Subnets {
         let refused = |is_v4: bool| {
@@ -152,7 +168,7 @@ impl Daemon {
             mtu,
         );
         actions.retain(|action| !own.done_without.contains(action));
-        let was_whole = own.confirmed;
+        let was_whole = own.confirmed || own.regains;
         if was_whole && actions.is_empty() {
             own.heals.nothing_taken();
         } else if was_whole && !self.may_heal(&link) {
@@ -175,7 +191,7 @@ impl Daemon {
             && actions.is_empty()
             && !own.confirmed
         {
-            own.confirmed = true;
+            (own.confirmed, own.regains) = (true, false);
             tracing::info!(%machine, link = %link.name, "{}", describe(&subnets));
             self.let_forward(&link, &machine);
             // Behind all that netd itself writes.

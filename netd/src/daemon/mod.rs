@@ -398,6 +398,7 @@ impl Daemon {
 
     fn apply(&mut self, event: Event, author: Author) {
         self.note_taken(&event, author);
+        self.note_ipv6(&event);
         let new_prefix = match &event {
             Event::Address(address) => Some((address.address, address.index)),
             Event::Route(route) if !route.is_default() => {
@@ -441,6 +442,7 @@ impl Daemon {
         self.dirty.extend(self.world.links().map(|link| link.index));
         self.dirty.extend(self.links.keys());
         self.dirty.extend(&self.retired);
+        self.look_for_ipv6();
         self.uplinks_dirty = true;
         self.host_addresses_changed();
         Ok(())

@@ -10,6 +10,7 @@ mod dump;
 mod error;
 mod link;
 mod monitor;
+mod netconf;
 mod requests;
 mod route;
 

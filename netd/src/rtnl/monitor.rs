@@ -23,12 +23,13 @@ const RECEIVE_BUFFER: usize = 8 << 20;
 /// How many events are thrown away at once.
 const DISCARDED_MAX: usize = 1 << 16;
 
-const GROUPS: [MulticastGroup; 5] = [
+const GROUPS: [MulticastGroup; 6] = [
     MulticastGroup::Link,
     MulticastGroup::Ipv4Ifaddr,
     MulticastGroup::Ipv6Ifaddr,
     MulticastGroup::Ipv4Route,
     MulticastGroup::Ipv6Route,
+    MulticastGroup::Ipv6Netconf,
 ];
 
 /// A change on the host.
@@ -46,6 +47,8 @@ pub enum Event {
     Route(Route),
     /// A route is gone.
     RouteGone(Route),
+    /// On a link, by its interface index, IPv6 begins anew, with no parameter as before.
+    Ipv6Begun(u32),
     /// Events were lost: what is there must be read anew.
     Overrun,
 }
@@ -237,6 +240,9 @@ fn is_loss(error: &io::Error) -> bool {
 /// nothing that matters here, or cannot be understood.
 #[must_use]
 pub fn decode(message: &[u8]) -> Option<(Event, Author)> {
+    if let Some(index) = super::netconf::begun(message) {
+        return Some((Event::Ipv6Begun(index), Author::default()));
+    }
     let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(message).ok()?;
     let author = Author::new(message.header.port_number);
     let NetlinkPayload::InnerMessage(inner) = message.payload else {
