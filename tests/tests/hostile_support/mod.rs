@@ -11,8 +11,8 @@ pub mod usual;
 
 use std::sync::{Mutex, MutexGuard};
 
-/// One flood at a time: two at once would measure each other. Between processes it is the
-/// group `flood` of `.config/nextest.toml` that sees to it.
+/// One flood at a time: two at once would measure each other. Between processes it is
+/// `.config/nextest.toml` that sees to it.
 pub fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE
