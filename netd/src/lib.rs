@@ -6,6 +6,7 @@
 //! protocols ([`dhcp`]) are state machines without I/O, each run by a task for one
 //! link ([`dhcp_wire`]).
 
+pub mod acd;
 pub mod async_fd;
 pub mod bus;
 pub mod daemon;
@@ -13,7 +14,9 @@ pub mod dhcp;
 pub mod dhcp_wire;
 pub mod inotify;
 pub mod inside;
+pub mod ipv4ll;
 pub mod leader_watch;
+pub mod leases;
 pub mod log;
 pub mod machines;
 pub mod netlink;
@@ -24,6 +27,8 @@ pub mod plan;
 pub mod prefix_map;
 pub mod privileges;
 pub mod profiles;
+pub mod ra;
+pub mod random;
 pub mod rtnl;
 pub mod state_watch;
 pub mod subnets;
