@@ -502,5 +502,7 @@ fn cgroups_that_the_payload_gave_away_keep_neither_name_nor_mount_points() {
             .rspawn(&["/bin/sh", "-ec", "! test -e /sys/fs/cgroup/given"])
             .expect_success();
         stage.clean("cgroups that were given away");
+        let log = netd.stderr();
+        assert_eq!(log.matches("cannot be removed").count(), 1, "{log}");
     });
 }

@@ -1,8 +1,10 @@
 //! Machines as they end, and what is cleared away behind them.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use registry::cgroup2::{self, Group};
@@ -19,7 +21,28 @@ const REMOVALS: u32 = 100;
 /// a host in need takes to have descriptors again.
 const REMOVAL_PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(1)];
 
+/// How many cgroups that cannot be removed are remembered.
+const TOLD_MAX: usize = 256;
+
 static NOT_REMOVED: Pace = Pace::new();
+
+/// The cgroups of which it was said lately that they cannot be removed, by their ids: a crash
+/// is noticed in several ways, each of which ends what is left.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Told(Rc<RefCell<VecDeque<u64>>>);
+
+impl Told {
+    /// Whether it was not said yet of this one, and notes that it is.
+    fn is_new(&self, id: u64) -> bool {
+        let mut told = self.0.borrow_mut();
+        if told.contains(&id) {
+            return false;
+        }
+        told.truncate(TOLD_MAX - 1);
+        told.push_front(id);
+        true
+    }
+}
 
 impl Daemon {
     /// The payload's first process has ended: the machine is no more.
@@ -109,9 +132,10 @@ impl Daemon {
         }
         // The mount through which it is reached.
         let (name, cgroups) = (*name, self.cgroups.clone());
+        let told = self.unremoved.clone();
         tokio::task::spawn_local(async move {
             let why = until_ended(&directory, id, ended).await.err();
-            if let Some(why) = why {
+            if let Some(why) = why.filter(|_| told.is_new(id)) {
                 NOT_REMOVED.say(|held_back| {
                     tracing::warn!(
                         machine = %name,

@@ -300,50 +300,56 @@ mod tests {
             .unwrap();
     }
 
-    #[tokio::test]
-    async fn names_left_while_nothing_was_watched_are_told() {
+    /// Watches the names of a runtime directory, which the test is given with what the
+    /// daemon is told.
+    async fn watching<F: Future<Output = ()>>(
+        test: impl FnOnce(PathBuf, mpsc::Receiver<Input>) -> F,
+    ) {
         let dir = tempfile::tempdir().unwrap();
-        let names = names_dir(dir.path());
-        let (sender, mut inputs) = mpsc::channel(1024);
+        let (sender, inputs) = mpsc::channel(1024);
         let local = tokio::task::LocalSet::new();
         local
             .run_until(async {
                 watch(dir.path(), sender);
-                fs::write(names.join("first"), "").unwrap();
-                told(&mut inputs, "first").await;
-                // What is moved to its place is never written there.
-                let other = dir.path().join("other");
-                fs::create_dir(&other).unwrap();
-                fs::write(other.join("second"), "").unwrap();
-                fs::remove_dir_all(&names).unwrap();
-                fs::rename(&other, &names).unwrap();
-                told(&mut inputs, "second").await;
+                test(dir.path().to_owned(), inputs).await;
             })
             .await;
     }
 
     #[tokio::test]
+    async fn names_left_while_nothing_was_watched_are_told() {
+        watching(async |runtime, mut inputs| {
+            let names = names_dir(&runtime);
+            fs::write(names.join("first"), "").unwrap();
+            told(&mut inputs, "first").await;
+            // What is moved to its place is never written there.
+            let other = runtime.join("other");
+            fs::create_dir(&other).unwrap();
+            fs::write(other.join("second"), "").unwrap();
+            fs::remove_dir_all(&names).unwrap();
+            fs::rename(&other, &names).unwrap();
+            told(&mut inputs, "second").await;
+        })
+        .await;
+    }
+
+    #[tokio::test]
     async fn names_whose_events_were_lost_are_told() {
-        let dir = tempfile::tempdir().unwrap();
-        let names = names_dir(dir.path());
-        let (sender, mut inputs) = mpsc::channel(1024);
-        let local = tokio::task::LocalSet::new();
-        local
-            .run_until(async {
-                watch(dir.path(), sender);
-                let queue_max = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events");
-                let queue_max: usize = queue_max.unwrap().trim().parse().unwrap();
-                let mut ring: VecDeque<_> = ["a", "b"].into();
-                for _ in 0..=queue_max {
-                    // Two that are alike would be one.
-                    let name = ring.pop_front().unwrap();
-                    drop(File::create(names.join(name)).unwrap());
-                    ring.push_back(name);
-                }
-                drop(File::create(names.join("lost")).unwrap());
-                told(&mut inputs, "lost").await;
-            })
-            .await;
+        watching(async |runtime, mut inputs| {
+            let names = names_dir(&runtime);
+            let queue_max = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events");
+            let queue_max: usize = queue_max.unwrap().trim().parse().unwrap();
+            let mut ring: VecDeque<_> = ["a", "b"].into();
+            for _ in 0..=queue_max {
+                // Two that are alike would be one.
+                let name = ring.pop_front().unwrap();
+                drop(File::create(names.join(name)).unwrap());
+                ring.push_back(name);
+            }
+            drop(File::create(names.join("lost")).unwrap());
+            told(&mut inputs, "lost").await;
+        })
+        .await;
     }
 
     #[test]

@@ -148,6 +148,8 @@ pub struct Daemon {
     store: SubnetStore,
     registry: RegistryDir,
     cgroups: Option<Rc<Hierarchy>>,
+    /// What cannot be removed of them, as far as that was said.
+    unremoved: ending::Told,
     worker: Worker,
     dns: UpstreamDns,
     sysctl_undo: UndoRecord,
@@ -250,6 +252,7 @@ impl Daemon {
             store: SubnetStore::open(&places.subnets(), SystemTime::now())?,
             worker: Worker::start().map_err(system("start a thread"))?,
             cgroups: find_cgroups(),
+            unremoved: ending::Told::default(),
             dns: UpstreamDns::read(),
             sysctl_undo: UndoRecord::at(places.sysctl_undo()),
             world: World::default(),
