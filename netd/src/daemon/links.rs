@@ -168,7 +168,8 @@ impl Daemon {
             mtu,
         );
         actions.retain(|action| !own.done_without.contains(action));
-        let was_whole = own.confirmed || own.regains;
+        let was_confirmed = own.confirmed;
+        let was_whole = was_confirmed || own.regains;
         if was_whole && actions.is_empty() {
             own.heals.nothing_taken();
         } else if was_whole && !self.may_heal(&link) {
@@ -198,7 +199,7 @@ impl Daemon {
             self.watch_parameters(&link);
             self.link_is_ready(&machine, index);
         }
-        if !was_whole && !actions.is_empty() && actions.iter().all(|a| *a == Action::Guard) {
+        if !was_confirmed && !actions.is_empty() && actions.iter().all(|a| *a == Action::Guard) {
             // No event tells of it.
             self.dirty.insert(index);
         }
