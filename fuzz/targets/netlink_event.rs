@@ -52,7 +52,7 @@ impl Seen {
                 self.links.insert(address.index);
                 self.prefixes.insert(address.address);
             }
-            Event::Route(route) | Event::RouteGone(route) => {
+            Event::Route(route) | Event::RouteReplaced(route) | Event::RouteGone(route) => {
                 self.prefixes.insert(route.destination);
             }
             Event::LinkGone(_) | Event::Ipv6Begun(_) | Event::Overrun => {}

@@ -67,6 +67,12 @@ impl<O: PartialEq> PrefixMap<O> {
         None
     }
 
+    /// The owners of just this prefix.
+    pub fn owners(&self, prefix: IpNetwork) -> &[O] {
+        let family = if prefix.is_ipv4() { &self.v4 } else { &self.v6 };
+        family.get(&key_of(prefix)).map_or(&[], Vec::as_slice)
+    }
+
     fn family_mut(&mut self, prefix: IpNetwork) -> &mut BTreeMap<(u128, u8), Vec<O>> {
         if prefix.is_ipv4() {
             &mut self.v4

@@ -79,6 +79,7 @@ impl World {
             Event::Address(address) => self.put_address(address),
             Event::AddressGone(address) => self.remove_address(&address),
             Event::Route(route) => self.put_route(route),
+            Event::RouteReplaced(route) => self.replace_route(route),
             Event::RouteGone(route) => self.remove_route(&route),
             Event::Ipv6Begun(_) | Event::Overrun => Vec::new(),
         }
@@ -229,6 +230,28 @@ impl World {
             self.taken.insert(route.destination, link);
         }
         self.touched_by(&route)
+    }
+
+    /// The kernel does not tell of the route whose place another has taken. One by the same
+    /// link is the same here.
+    fn replace_route(&mut self, route: Route) -> Vec<Touched> {
+        let by_link = |link| Route {
+            link: Some(link),
+            ..route.clone()
+        };
+        let of_default = self.ways_out.keys().filter(|_| route.is_default());
+        let links = self
+            .taken
+            .owners(route.destination)
+            .iter()
+            .chain(of_default);
+        let mut others = links
+            .filter(|link| Some(**link) != route.link)
+            .map(|link| by_link(*link));
+        let before = others.find(|other| self.has_route(other));
+        let mut touched = before.map_or_else(Vec::new, |before| self.remove_route(&before));
+        touched.extend(self.put_route(route));
+        touched
     }
 
     fn remove_route(&mut self, route: &Route) -> Vec<Touched> {
@@ -416,6 +439,31 @@ pub(crate) mod tests {
         assert_eq!(world.uplinks(7).count(), 0);
         assert_eq!(world.reset_routes(Vec::new()), [Touched::Prefixes]);
         assert!(world.clash("10.1.2.0/28".parse().unwrap(), 7).is_none());
+    }
+
+    #[test]
+    fn of_a_route_that_is_replaced_none_is_left() {
+        let mut world = World::default();
+        world.apply(Event::Link(link(3, "eth0", 0)));
+        world.apply(Event::Link(link(4, "ve-web", LINK_GROUP)));
+        let (ours, foreign) = (route(4, "10.1.2.0/28"), route(3, "10.1.2.0/28"));
+        for other in [route(4, "10.1.2.0/24"), route(4, "10.1.2.0/30")] {
+            world.apply(Event::Route(other));
+        }
+        world.apply(Event::Route(ours.clone()));
+        let touched = world.apply(Event::RouteReplaced(foreign.clone()));
+        assert!(touched.contains(&Touched::Link(4)) && touched.contains(&Touched::Prefixes));
+        assert!(world.has_route(&foreign) && !world.has_route(&ours));
+        assert!(world.has_route(&route(4, "10.1.2.0/24")));
+        assert!(world.has_route(&route(4, "10.1.2.0/30")));
+        assert!(world.apply(Event::RouteReplaced(foreign)).is_empty());
+        // So with a way out.
+        world.apply(Event::Route(route(4, "0.0.0.0/0")));
+        world.apply(Event::RouteReplaced(route(3, "0.0.0.0/0")));
+        assert_eq!(
+            world.uplinks(7).map(|link| link.index).collect::<Vec<_>>(),
+            [3]
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Performing what is planned for a link, and what becomes of what fails.
 
+use ipnetwork::IpNetwork;
 use registry::MachineName;
 use tokio::time::Instant;
 
@@ -106,11 +107,31 @@ impl Daemon {
             .filter_map(|action| Some((action, request_of(action)?)));
         let (requested, requests): (Vec<&Action>, Vec<Request>) = requested.unzip();
         for (place, error) in self.requests.carry_out(link.index, &requests) {
-            if let Some(action) = requested.get(place) {
+            if let Some(action) = requested.get(place)
+                && !self.is_set_anew(link.index, action, &error)
+            {
                 self.failed(link, machine, action, error.into(), &mut performed);
             }
         }
         performed
+    }
+
+    /// Whether an address is set anew, with all that belongs to it: a route is refused where
+    /// the kernel's table of its own addresses lacks that.
+    fn is_set_anew(&mut self, index: u32, action: &Action, error: &RtnlError) -> bool {
+        let Action::AddRoute(address @ IpNetwork::V4(_)) = action else {
+            return false;
+        };
+        if error.errno() != Some(libc::EINVAL) {
+            return false;
+        }
+        let requests = [
+            Request::RemoveAddress(*address),
+            Request::AddAddress(*address),
+        ];
+        let failed = self.requests.carry_out(index, &requests);
+        // Somebody may have removed it by now.
+        failed.iter().all(|(place, _)| *place == 0)
     }
 
     /// Sets a link's parameters; of one that had them they are set right.

@@ -404,7 +404,7 @@ impl Daemon {
         self.note_ipv6(&event);
         let new_prefix = match &event {
             Event::Address(address) => Some((address.address, address.index)),
-            Event::Route(route) if !route.is_default() => {
+            Event::Route(route) | Event::RouteReplaced(route) if !route.is_default() => {
                 Some((route.destination, route.link.unwrap_or(0)))
             }
             _ => None,

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{NLM_F_REPLACE, NetlinkMessage, NetlinkPayload};
 use rtnetlink::MulticastGroup;
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
@@ -45,6 +45,8 @@ pub enum Event {
     AddressGone(LinkAddress),
     /// A route is new.
     Route(Route),
+    /// A route has taken the place of another to the same destination.
+    RouteReplaced(Route),
     /// A route is gone.
     RouteGone(Route),
     /// On a link, by its interface index, IPv6 begins anew, with no parameter as before.
@@ -257,7 +259,13 @@ pub fn decode(message: &[u8]) -> Option<(Event, Author)> {
         RouteNetlinkMessage::DelAddress(address) => {
             Event::AddressGone(LinkAddress::from_message(&address)?)
         }
-        RouteNetlinkMessage::NewRoute(route) => Event::Route(Route::from_message(&route)?),
+        RouteNetlinkMessage::NewRoute(route) => {
+            let route = Route::from_message(&route)?;
+            match message.header.flags & NLM_F_REPLACE {
+                0 => Event::Route(route),
+                _ => Event::RouteReplaced(route),
+            }
+        }
         RouteNetlinkMessage::DelRoute(route) => Event::RouteGone(Route::from_message(&route)?),
         _ => return None,
     };
