@@ -20,8 +20,8 @@ pub use kill_points::{KillPoint, Who, hit, points_of, sample, shard_of, traced};
 pub use network::{UPLINK, capture_source, outside, serve_peer_name, start_dnsmasq};
 pub use networkd::{networkd_setup, start_dbus, start_networkd, start_udevd};
 
-/// Long enough for anything but a boot.
-pub const SOON: Duration = Duration::from_secs(15);
+/// Long enough for anything but a boot, on a loaded machine.
+pub const SOON: Duration = Duration::from_secs(40);
 /// Long enough for a boot or a clean end of a Debian tree on a loaded machine.
 pub const BOOT: Duration = Duration::from_secs(90);
 

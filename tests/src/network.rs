@@ -28,7 +28,7 @@ pub fn outside(host: &Host) -> Peer<'_> {
 /// Serves one connection on `listener`: writes the peer's address to it, and gives it.
 ///
 /// # Panics
-/// When nobody connects within 15 seconds.
+/// When nobody connects within 40 seconds.
 #[must_use]
 pub fn serve_peer_name(listener: &TcpListener) -> IpAddr {
     listener.set_nonblocking(true).unwrap();

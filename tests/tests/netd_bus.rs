@@ -190,6 +190,20 @@ fn one_who_asks_without_end(call: &str, slowly: u32) {
         };
         let _first = start("first");
         assert!(wait_until(SOON, || record(host, "first").is_some()));
+        let comes_and_is_known = |name: &str| {
+            let began = Instant::now();
+            let new = start(name);
+            assert!(wait_until(SOON, || record(host, name).is_some()));
+            host.run(&format!("getent -s rspawn ahosts {name}"));
+            let as_another = "setpriv --reuid=2 --regid=2 --clear-groups rspawnctl";
+            let status = host.run(&format!("{as_another} status {name}; {as_another} list"));
+            assert!(status.contains(name), "{status}");
+            let took = began.elapsed();
+            drop(new);
+            took
+        };
+        // On a machine that has other work as well everything takes its time.
+        let longest = Duration::from_secs(5) + comes_and_is_known("usual") * 3;
         let memory = || {
             let status = fs::read_to_string(format!("/proc/{}/status", netd.pid())).unwrap();
             let line = status
@@ -207,17 +221,8 @@ fn one_who_asks_without_end(call: &str, slowly: u32) {
             .spawn("asking");
         asking.wait_for_output("asking", SOON);
         for n in 0..5 {
-            let name = format!("new-{n}");
-            let began = Instant::now();
-            let new = start(&name);
-            assert!(wait_until(SOON, || record(host, &name).is_some()));
-            host.run(&format!("getent -s rspawn ahosts {name}"));
-            let as_another = "setpriv --reuid=2 --regid=2 --clear-groups rspawnctl";
-            let status = host.run(&format!("{as_another} status {name}; {as_another} list"));
-            assert!(status.contains(&name), "{status}");
-            let took = began.elapsed();
-            assert!(took < Duration::from_secs(5), "{name}: {took:?}");
-            drop(new);
+            let took = comes_and_is_known(&format!("new-{n}"));
+            assert!(took < longest, "{took:?}, {longest:?} at most");
         }
         assert!(asking.ended().is_none(), "{}", asking.stderr());
         let grown = memory().saturating_sub(before);
