@@ -38,7 +38,8 @@ fn defends_once_in_an_interval() {
     assert_eq!(bench.packets().len(), 2);
 }
 
-/// "(c) [...] If another conflicting ARP packet is received [...] within DEFEND_INTERVAL
+/// "(c) [...] If this is not the first conflicting ARP packet the host has seen, and the
+/// time recorded for the previous conflicting ARP packet is within DEFEND_INTERVAL
 /// seconds, then the host MUST NOT send another defensive ARP Announcement."
 #[test]
 fn defends_for_ever() {

@@ -8,7 +8,8 @@ const ANNOUNCEMENT: ArpPacket = ArpPacket::announcement(OURS, ADDRESS);
 /// "the host should then wait for a random time interval selected uniformly in the range
 /// zero to PROBE_WAIT seconds, and should then send PROBE_NUM probe packets, each of
 /// these probe packets spaced randomly and uniformly, PROBE_MIN to PROBE_MAX seconds
-/// apart" (2.1.1); "the host [...] MUST [...] broadcast ANNOUNCE_NUM ARP announcements,
+/// apart" (2.1.1); "a host implementing this specification MUST then announce that
+/// it is commencing to use this address by broadcasting ANNOUNCE_NUM ARP Announcements,
 /// spaced ANNOUNCE_INTERVAL seconds apart" (2.3).
 #[test]
 fn probes_and_announcements_come_at_their_times() {

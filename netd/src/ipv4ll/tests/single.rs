@@ -90,9 +90,10 @@ fn an_address_is_claimed_within_250_ms() {
     }
 }
 
-/// "The host MUST [select an address] using a pseudo-random number generator with a
-/// uniform distribution in the range from 169.254.1.0 to 169.254.254.255 inclusive [...]
-/// different hosts do not generate the same sequence of numbers" (RFC 3927, section 2.1).
+/// "it selects an address using a pseudo-random number generator with a uniform
+/// distribution in the range from 169.254.1.0 to 169.254.254.255 inclusive. [...] The
+/// pseudo-random number generation algorithm MUST be chosen so that different hosts do
+/// not generate the same sequence of numbers." (RFC 3927, section 2.1.)
 #[test]
 fn candidates_are_spread_over_the_whole_range() {
     let candidate = |number: u32| {
