@@ -2,8 +2,10 @@
 //! inside them, and how machines behind them get addresses.
 //!
 //! [`server`] is the server: a state machine without I/O and the task that runs
-//! it at a link ([`crate::dhcp_wire`]).
+//! it at a link ([`crate::dhcp_wire`]). [`client`] is the client: a state machine without
+//! I/O.
 
+pub mod client;
 pub mod server;
 
 use registry::Mac;
