@@ -136,6 +136,7 @@ impl Daemon {
 
     /// Sets a link's parameters; of one that had them they are set right.
     fn guard(&mut self, link: &Link, machine: &MachineName) -> Result<(), SysctlError> {
+        sysctl::bound_waiting(&link.name)?;
         let own = self.links.get(&link.index);
         if own.is_some_and(|own| own.confirmed || own.regains) {
             let corrected = sysctl::correct_link(&link.name)?;

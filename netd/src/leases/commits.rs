@@ -95,7 +95,7 @@ mod tests {
         let mut commits = Commits::new(file, worker.queue());
         // The disk is slow.
         let (go, wait) = std::sync::mpsc::channel::<()>();
-        worker.queue().add(move || drop(wait.recv()));
+        worker.queue().add(move || wait.recv().unwrap_or_default());
         let freed = |last| Change::Freed(Ipv4Addr::new(10, 0, 0, last));
         assert_eq!(commits.add(freed(1)), 1);
         commits.start();

@@ -38,6 +38,14 @@ const IPV6: &[(&str, &str)] = &[
     ("force_forwarding", "1"),
 ];
 
+/// How much waits, in bytes with the kernel's own for it, for a neighbour that does not answer:
+/// four short packets, such as the answers to two questions to a name server.
+///
+/// What waits fills the buffer of the socket that sent it, and for answers to pings that is
+/// one for all of a processor: with the kernel's 208 KiB for each neighbour, a container
+/// that pings from invented addresses silences everybody's pings.
+const WAITING_MAX: &str = "3072";
+
 /// The parameter that protects from nothing, and is set when a link is up.
 const LATE: &str = "force_forwarding";
 
@@ -142,6 +150,22 @@ pub fn guard(link: &str, protocol: Protocol, held: Held) -> Result<(), SysctlErr
         }
         match Sysctl::of_link(protocol, link, key)?.write(value) {
             // The kernel may be without IPv6, or without the parameter.
+            Err(SysctlError::Missing { .. }) if protocol == Protocol::V6 => {}
+            written => written?,
+        }
+    }
+    Ok(())
+}
+
+/// Bounds what waits for a link's neighbours.
+///
+/// # Errors
+/// [`SysctlError::Missing`] if the link is gone; [`SysctlError::LinkName`],
+/// [`SysctlError::Write`].
+pub fn bound_waiting(link: &str) -> Result<(), SysctlError> {
+    for protocol in [Protocol::V4, Protocol::V6] {
+        let parameter = Sysctl::of_neighbours(protocol, link, "unres_qlen_bytes")?;
+        match parameter.write(WAITING_MAX) {
             Err(SysctlError::Missing { .. }) if protocol == Protocol::V6 => {}
             written => written?,
         }

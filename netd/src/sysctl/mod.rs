@@ -18,7 +18,7 @@ mod undo;
 mod watch;
 
 pub use forwarding::{act_as_router, enable_forwarding};
-pub use guard::{Corrected, Held, correct_link, guard, ipv4_guard, let_forward};
+pub use guard::{Corrected, Held, bound_waiting, correct_link, guard, ipv4_guard, let_forward};
 pub use undo::{UndoRecord, Undone};
 pub use watch::{Changed, Ended, Watch};
 
@@ -114,6 +114,14 @@ impl Protocol {
         })
     }
 
+    /// The directory of what links do with their neighbours.
+    fn neigh(self) -> PathBuf {
+        Path::new(NET).join(match self {
+            Protocol::V4 => "ipv4/neigh",
+            Protocol::V6 => "ipv6/neigh",
+        })
+    }
+
     /// The kernel has this protocol, and it is not switched off as a whole.
     fn present(self) -> bool {
         self.conf().join("all").exists()
@@ -176,6 +184,20 @@ impl Sysctl {
         Sysctl {
             path: protocol.conf().join("default").join(key),
         }
+    }
+
+    /// Parameter `key` of what a link does with its neighbours.
+    ///
+    /// # Errors
+    /// As [`Sysctl::ipv4_conf`].
+    pub fn of_neighbours(
+        protocol: Protocol,
+        link: &str,
+        key: &'static str,
+    ) -> Result<Sysctl, SysctlError> {
+        let mut parameter = Sysctl::of_link(protocol, link, key)?;
+        parameter.path = protocol.neigh().join(link).join(key);
+        Ok(parameter)
     }
 
     /// The parameter's file.
