@@ -7,6 +7,7 @@
 //! link ([`dhcp_wire`]).
 
 pub mod acd;
+pub mod arp_socket;
 pub mod async_fd;
 pub mod bus;
 pub mod daemon;

@@ -4,9 +4,9 @@
 set -eu
 
 packages="
-busybox-static ca-certificates dbus debootstrap debian-archive-keyring
-dhcpcd-base dnsmasq-base gcc iproute2 iputils-ping isc-dhcp-client
-libc-bin libc6-dev make netcat-openbsd nftables openssh-client procps python3-minimal strace systemd
+avahi-autoipd busybox-static ca-certificates dbus debootstrap debian-archive-keyring
+dhcpcd-base dnsmasq-base gcc iproute2 iputils-arping iputils-ping isc-dhcp-client
+libc-bin libc6-dev make ndisc6 netcat-openbsd nftables openssh-client procps python3-minimal strace systemd
 systemd-container tcpdump udev udhcpc util-linux
 "
 

@@ -13,7 +13,7 @@ pub mod frame;
 mod log_message;
 mod log_socket;
 mod packet_socket;
-mod sys;
+pub(crate) mod sys;
 
 use std::io;
 use std::os::fd::OwnedFd;

@@ -112,7 +112,7 @@ unsafe fn ancillary(message: &libc::msghdr) -> (Option<u32>, Option<u8>) {
             match (control.cmsg_level, control.cmsg_type) {
                 (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) if has(size_of::<in6_pktinfo>()) => {
                     let info = data.cast::<in6_pktinfo>().read_unaligned();
-                    ifindex = u32::try_from(info.ipi6_ifindex).ok();
+                    ifindex = Some(info.ipi6_ifindex);
                 }
                 (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) if has(size_of::<c_int>()) => {
                     hop_limit = u8::try_from(data.cast::<c_int>().read_unaligned()).ok();
@@ -135,7 +135,7 @@ pub fn send(
 ) -> io::Result<()> {
     let info = in6_pktinfo {
         ipi6_addr: in6(source.unwrap_or(Ipv6Addr::UNSPECIFIED)),
-        ipi6_ifindex: ifindex as _,
+        ipi6_ifindex: ifindex,
     };
     // Aligned as cmsghdr must be, and larger than one header with its in6_pktinfo.
     let mut control = [0_u64; 8];
