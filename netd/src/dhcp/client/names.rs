@@ -26,7 +26,7 @@ pub fn name(value: &[u8]) -> Option<String> {
 
 /// The first of the names that some servers put into one option.
 pub fn first_name(value: &[u8]) -> Option<String> {
-    let first = text(value)?.split_ascii_whitespace().next()?;
+    let first = text(value)?.split(' ').next()?;
     name(first.as_bytes())
 }
 
