@@ -17,7 +17,8 @@ use crate::dhcp_wire::sys as packet_socket;
 /// A socket for ARP packets of one link or of all of them.
 ///
 /// Of a bridge and its ports, only the bridge is heard. What this host sends is not
-/// heard.
+/// heard, nor what another station is sent by one that knows its Ethernet address: answers
+/// to a probe are heard if the probe came from the link's own address.
 #[derive(Debug)]
 pub struct ArpSocket {
     socket: AsyncFd<OwnedFd>,

@@ -45,7 +45,9 @@ impl Advertiser {
         &self.config
     }
 
-    /// Begins, with an advertisement at once; also when the link came back.
+    /// Begins, with an advertisement at once; also when the link came back. Best once the
+    /// link has its link-local address: until then nothing can be sent, and hosts wait for
+    /// their next question to be answered.
     pub fn start(&mut self, now: Instant) {
         let seed = self.random.next();
         self.pace = Some(Pace::new(now, Random::new(seed)));

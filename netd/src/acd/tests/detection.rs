@@ -246,7 +246,8 @@ fn what_comes_while_waiting_for_the_next_try_does_not_put_it_off() {
     let mut bench = Bench::started(config, 9);
     while bench.now - bench.begun < seconds(65) {
         bench.pass(Duration::from_millis(1));
-        if bench.sent.pop().is_some() || (bench.now - bench.begun).as_millis() % 100 == 0 {
+        let passed = (bench.now - bench.begun).as_millis();
+        if bench.sent.pop().is_some() || passed.is_multiple_of(100) {
             bench.hear(from(ADDRESS, Operation::Reply));
             bench.start();
         }

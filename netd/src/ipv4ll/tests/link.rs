@@ -22,6 +22,9 @@ pub const PERFECT: Quality = Quality {
     delay: Duration::ZERO,
 };
 
+/// When a packet arrives, its number, at which host, and its bytes.
+type Flying = (Instant, u64, usize, [u8; ArpPacket::LEN]);
+
 /// Hosts on one link. As a kernel does, who has an address answers requests for it.
 pub struct Link {
     hosts: Vec<Ipv4ll>,
@@ -30,7 +33,7 @@ pub struct Link {
     pub quality: Quality,
     random: Random,
     /// By arrival, then in the order in which they were sent.
-    flying: BinaryHeap<Reverse<(Instant, u64, usize, [u8; 28])>>,
+    flying: BinaryHeap<Reverse<Flying>>,
     number: u64,
     pub claimed: BTreeMap<usize, Vec<Ipv4Addr>>,
     pub lost: Vec<(usize, Ipv4Addr)>,
