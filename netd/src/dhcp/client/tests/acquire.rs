@@ -114,7 +114,7 @@ fn takes_the_first_offer() {
     assert_eq!(sent.option(OptionCode::RapidCommit), None);
     // The others come too late.
     let count = bench.sent.len();
-    bench.answer(offer().from_server(OTHER_SERVER).giving(OTHER_ADDRESS));
+    bench.answer(offer().by_server(OTHER_SERVER).giving(OTHER_ADDRESS));
     assert_eq!(bench.sent.len(), count);
     bench.wait();
     let sent = bench.last();
@@ -176,8 +176,8 @@ fn only_what_answers_the_question_counts() {
     bench.answer(offer());
     assert_eq!(bench.sent.len(), 2);
     bench.answer(offer());
-    bench.answer(ack().from_server(OTHER_SERVER));
-    bench.answer(nak().from_server(OTHER_SERVER));
+    bench.answer(ack().by_server(OTHER_SERVER));
+    bench.answer(nak().by_server(OTHER_SERVER));
     assert_eq!((bench.sent.len(), bench.address()), (2, None));
     assert_eq!(bench.events, []);
     bench.answer(ack());
@@ -250,7 +250,7 @@ fn a_saved_lease_is_confirmed_in_one_exchange() {
     sent.is_broadcast();
     assert_eq!(bench.address(), None);
     // Any server may answer.
-    bench.answer(ack().from_server(OTHER_SERVER));
+    bench.answer(ack().by_server(OTHER_SERVER));
     assert_eq!(bench.address(), Some(ADDRESS));
     assert_eq!(bench.lease().server, OTHER_SERVER);
     // It is not where frames from SERVER come from.

@@ -104,7 +104,7 @@ fn a_lease_that_ended_long_ago_is_lost_at_once() {
 fn another_server_takes_over_when_rebinding() {
     let mut bench = Bench::bound();
     bench.pass(secs(3200));
-    bench.answer(ack().from_server(OTHER_SERVER));
+    bench.answer(ack().by_server(OTHER_SERVER));
     assert_eq!(bench.lease().server, OTHER_SERVER);
     assert!(matches!(bench.last_event(), Event::Renewed { .. }));
 }
@@ -134,7 +134,7 @@ fn what_a_renewal_has_changed_is_told() {
 fn a_refusal_ends_the_lease_at_once() {
     let mut bench = Bench::bound();
     bench.wait();
-    bench.answer(nak().from_server(OTHER_SERVER));
+    bench.answer(nak().by_server(OTHER_SERVER));
     assert_eq!(bench.address(), Some(ADDRESS));
     bench.answer(nak());
     bench.has_lost(Loss::Nak);
@@ -146,7 +146,7 @@ fn a_refusal_ends_the_lease_at_once() {
 
     let mut bench = Bench::bound();
     bench.pass(secs(3200));
-    bench.answer(nak().from_server(OTHER_SERVER));
+    bench.answer(nak().by_server(OTHER_SERVER));
     bench.has_lost(Loss::Nak);
 }
 

@@ -26,7 +26,7 @@ fn on_another_link_the_lease_is_refused() {
     let mut bench = Bench::bound();
     bench.input(Input::LinkDown);
     bench.input(Input::LinkUp);
-    bench.answer(nak().from_server(OTHER_SERVER));
+    bench.answer(nak().by_server(OTHER_SERVER));
     bench.has_lost(Loss::Nak);
     bench.wait();
     assert_eq!(bench.last().kind(), MessageType::Discover);

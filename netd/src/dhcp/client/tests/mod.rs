@@ -283,7 +283,7 @@ trait With: Sized {
     fn with(self, option: DhcpOption) -> Self;
     fn without(self, code: OptionCode) -> Self;
     fn giving(self, address: Ipv4Addr) -> Self;
-    fn from_server(self, server: Ipv4Addr) -> Self {
+    fn by_server(self, server: Ipv4Addr) -> Self {
         self.with(DhcpOption::ServerIdentifier(server))
     }
 }

@@ -224,7 +224,7 @@ fn leases_that_nobody_can_use_are_not_taken() {
         PacketError::Missing(54)
     );
     assert_eq!(
-        refused(ack().from_server(NOWHERE)),
+        refused(ack().by_server(NOWHERE)),
         PacketError::NotAServer(NOWHERE)
     );
     assert_eq!(
