@@ -11,9 +11,23 @@ use crate::dhcp::client::{ClientId, Interface};
 use crate::dhcp::server::{self, Server, ServerConfig};
 use crate::random::Random;
 
-const GUESTS: usize = 300;
+/// How many clients there are, and how many addresses for them.
+#[derive(Clone, Copy)]
+struct Size {
+    guests: usize,
+    pool: u32,
+}
+
 /// Hardly more addresses than clients, so that those that are given up are taken soon.
-const POOL: u32 = 330;
+const CROWD: Size = Size {
+    guests: 300,
+    pool: 330,
+};
+/// More clients than addresses: each that ends is taken at once.
+const SCARCITY: Size = Size {
+    guests: 90,
+    pool: 60,
+};
 const LEASE_TIME: Duration = secs_const(600);
 /// For how long the link is bad, and bad things happen.
 const TROUBLE: Duration = secs_const(3 * 3600);
@@ -70,6 +84,10 @@ struct World {
     guests: Vec<Guest>,
     /// Who uses which address, as clients see it.
     holders: BTreeMap<Ipv4Addr, usize>,
+    /// Who used it last.
+    last: BTreeMap<Ipv4Addr, usize>,
+    /// How often that was another.
+    takeovers: usize,
     is_good: bool,
     /// Until when everything is lost.
     outage: Instant,
@@ -88,9 +106,9 @@ impl Drop for World {
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, size: Size) -> Self {
         let mut config = ServerConfig::new("10.20.0.1/22".parse().unwrap()).unwrap();
-        config.limit_pool(10, POOL).unwrap();
+        config.limit_pool(10, size.pool).unwrap();
         config.lease_time = LEASE_TIME;
         config.bounds.leases = 2000;
         let now = Instant::now();
@@ -105,10 +123,12 @@ impl World {
             server: Server::new(config),
             guests: Vec::new(),
             holders: BTreeMap::new(),
+            last: BTreeMap::new(),
+            takeovers: 0,
             is_good: false,
             outage: now,
         };
-        for number in 0..GUESTS {
+        for number in 0..size.guests {
             let config = world.guest_config(number);
             world.guests.push(Guest {
                 config,
@@ -190,7 +210,7 @@ impl World {
                 }
             }
             Step::ToGuests(mac, datagram) => {
-                for number in 0..GUESTS {
+                for number in 0..self.guests.len() {
                     if mac == Mac([0xff; 6]) || mac == self.guests[number].config.mac {
                         self.call(number, Input::Datagram(datagram.clone()));
                     }
@@ -304,6 +324,8 @@ impl World {
             self.holders.remove(&before);
         }
         let Some(address) = address else { return };
+        let last = self.last.insert(address, number);
+        self.takeovers += usize::from(last.is_some_and(|last| last != number));
         if let Some(other) = self.holders.insert(address, number) {
             let other = self.guests[other].client.as_ref().and_then(Client::lease);
             let ended = other.is_none_or(|lease| lease.expires().unwrap() <= self.now);
@@ -379,7 +401,7 @@ impl World {
 
     /// Everybody is there.
     fn wake_everybody(&mut self) {
-        for number in 0..GUESTS {
+        for number in 0..self.guests.len() {
             if self.guests[number].client.is_none() {
                 self.start(number);
             }
@@ -389,11 +411,11 @@ impl World {
 }
 
 fn simulate(seed: u64) {
-    let mut world = World::new(seed);
+    let mut world = World::new(seed, CROWD);
     world.run_until(world.begun + TROUBLE);
     let trouble: usize = world.guests.iter().map(|guest| guest.lost).sum();
     assert!(
-        trouble > GUESTS / 2,
+        trouble > CROWD.guests / 2,
         "it was no trouble: {trouble} leases lost"
     );
 
@@ -407,21 +429,20 @@ fn simulate(seed: u64) {
             "guest {number} is not bound: {client:?}"
         );
     }
-    assert_eq!(world.holders.len(), GUESTS);
+    assert_eq!(world.holders.len(), CROWD.guests);
 
     let lost = |world: &World| world.guests.iter().map(|guest| guest.lost).sum::<usize>();
     let before = lost(&world);
     world.run_until(world.now + LEASE_TIME * 5);
     assert_eq!(lost(&world), before, "a lease was lost on a good link");
-    assert_eq!(world.holders.len(), GUESTS);
+    assert_eq!(world.holders.len(), CROWD.guests);
 }
 
-#[test]
-fn no_address_has_two_holders_and_every_client_is_bound_once_the_link_heals() {
+/// Has every simulation run, or the one that is asked for.
+fn with_seeds(simulate: impl Fn(u64)) {
     let number = |name| {
-        std::env::var(name)
-            .ok()
-            .map(|text| text.parse::<u64>().unwrap())
+        let text = std::env::var(name).ok()?;
+        Some(text.parse::<u64>().unwrap())
     };
     match number("NETD_SIMULATION_SEED") {
         Some(seed) => simulate(seed),
@@ -429,11 +450,29 @@ fn no_address_has_two_holders_and_every_client_is_bound_once_the_link_heals() {
     }
 }
 
+#[test]
+fn every_client_is_bound_once_the_link_heals() {
+    with_seeds(simulate);
+}
+
+#[test]
+fn no_address_has_two_holders_where_addresses_are_scarce() {
+    with_seeds(|seed| {
+        let mut world = World::new(seed, SCARCITY);
+        world.run_until(world.begun + TROUBLE * 4);
+        assert!(
+            world.takeovers > 200,
+            "{} addresses changed hands",
+            world.takeovers
+        );
+    });
+}
+
 /// A run is a function of its seed.
 #[test]
 fn a_simulation_replays() {
     let run = |seed| {
-        let mut world = World::new(seed);
+        let mut world = World::new(seed, CROWD);
         world.run_until(world.begun + secs(1200));
         let holders: Vec<_> = world
             .holders
