@@ -220,6 +220,15 @@ fn connected() -> OwnedFd {
     socket
 }
 
+/// A netlink socket in a network namespace, made on a thread that ends with it.
+fn socket_in(namespace: fs::File) -> OwnedFd {
+    let open = move || {
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+        crate::kernel::batch::socket(0).unwrap()
+    };
+    std::thread::spawn(open).join().unwrap()
+}
+
 fn bare(count: u32) {
     let socket = crate::kernel::batch::socket(0).unwrap();
     for number in 0..count {
@@ -237,12 +246,16 @@ fn bare(count: u32) {
                 namespace: namespace.as_fd(),
             });
             batch.set_up(index);
-            batch.add_address(
-                index,
-                [10, 250, (number >> 4) as u8, (number << 4) as u8 | 1],
-                28,
-            );
-            batch.perform(&socket).map(|_| ())
+            links::addresses(number, 1).for_each(|address| batch.add_address(index, address));
+            batch.perform(&socket)?;
+            let mut inside = Batch::default();
+            inside.set_up(2);
+            links::addresses(number, 2).for_each(|address| inside.add_address(2, address));
+            inside.perform(&socket_in(namespace))?;
+            // Out of the way, as the kernel frees it some time after the container's end.
+            let mut end = Batch::default();
+            end.set_down(index);
+            end.perform(&socket).map(|_| ())
         });
         println!("{}", took.unwrap().as_nanos());
     }

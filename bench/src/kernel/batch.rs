@@ -1,9 +1,11 @@
 //! Many rtnetlink requests in one message to the kernel (rtnetlink(7)).
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use ipnetwork::IpNetwork;
 use registry::Mac;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with, sockopt,
@@ -25,6 +27,7 @@ const IFLA_INFO_DATA: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
+const IFA_F_NODAD: u8 = 2;
 const NESTED: u16 = 0x8000;
 const IFF_UP: u32 = 1;
 /// Room for the longest batch and for the events of thousands of links.
@@ -83,14 +86,26 @@ impl Batch {
         self.message(RTM_NEWLINK, 0, |m| m.raw(&link_header(index, IFF_UP)));
     }
 
-    /// Adds an IPv4 address with its prefix for a link.
-    pub fn add_address(&mut self, index: u32, address: [u8; 4], prefix: u8) {
+    /// Adds that a link goes down.
+    pub fn set_down(&mut self, index: u32) {
+        let mut header = link_header(index, IFF_UP);
+        // The flag's value, beside what is to change.
+        header[8..12].fill(0);
+        self.message(RTM_NEWLINK, 0, |m| m.raw(&header));
+    }
+
+    /// Adds an address with its prefix for a link.
+    pub fn add_address(&mut self, index: u32, address: IpNetwork) {
+        let (family, bytes) = match address.ip() {
+            IpAddr::V4(ip) => (libc::AF_INET, ip.octets().to_vec()),
+            IpAddr::V6(ip) => (libc::AF_INET6, ip.octets().to_vec()),
+        };
         self.message(RTM_NEWADDR, NLM_F_CREATE_EXCL, |m| {
-            let family = libc::AF_INET as u8;
             let [a, b, c, d] = index.to_ne_bytes();
-            m.raw(&[family, prefix, 0, 0, a, b, c, d]);
-            m.attribute(IFA_LOCAL, &address);
-            m.attribute(IFA_ADDRESS, &address);
+            let flags = IFA_F_NODAD;
+            m.raw(&[family as u8, address.prefix(), flags, 0, a, b, c, d]);
+            m.attribute(IFA_LOCAL, &bytes);
+            m.attribute(IFA_ADDRESS, &bytes);
         });
     }
 
@@ -100,8 +115,11 @@ impl Batch {
     /// # Errors
     /// The first one that the kernel answered.
     pub fn perform(mut self, socket: &OwnedFd) -> io::Result<Duration> {
-        self.ask_for_an_answer();
         let started = Instant::now();
+        if self.0.is_empty() {
+            return Ok(started.elapsed());
+        }
+        self.ask_for_an_answer();
         send(socket, &self.0, SendFlags::empty())?;
         let took = started.elapsed();
         let mut buffer = vec![0; 1 << 16];

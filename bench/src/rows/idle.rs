@@ -136,7 +136,7 @@ impl Theirs {
         let host: &Host = Box::leak(Box::new(Host::new()));
         links::prepare(host);
         let systemd = Systemd::start(host);
-        links::make_and_wait(host, 0..links, 0);
+        links::make_and_wait(host, 0..links, 0, links::Others::Up);
         let options = ["--register=no", "--keep-unit", "--link-journal=no"];
         Self {
             host,

@@ -73,7 +73,7 @@ fn by_links(host: &Host, daemon: Process, counts: &[u32], group: u32) -> Vec<(u3
     let mut made = 0;
     let measured = counts.iter().map(|&count| {
         if count > made {
-            links::make_and_wait(host, made..count, group);
+            links::make_and_wait(host, made..count, group, links::Others::Up);
             made = count;
         }
         daemon.settle();

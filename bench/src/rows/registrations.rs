@@ -65,7 +65,7 @@ fn once(count: u32, together: bool) -> Run {
     if together {
         links::make(&host, 0..count, LINK_GROUP);
     } else {
-        links::make_and_wait(&host, 0..count, LINK_GROUP);
+        links::make_and_wait(&host, 0..count, LINK_GROUP, links::Others::Up);
         netd.process().settle();
     }
     let started = Instant::now();

@@ -16,7 +16,7 @@ pub fn measure(extent: Extent) {
     )
     .commands(&[
         "rspawn -q -n -M web -a -D TREE /bin/true, again and again",
-        "kernel alone: clone3 with the same namespaces, a veth by bare netlink, up and with an address, in the same host",
+        "kernel alone: clone3 with the same namespaces, a veth by bare netlink, both ends up and with an address of each family, the host's set down at the end, in the same host",
     ])
     .notes(&[
         "The processor's time, in user space and in the kernel, of start and end together: of netd by schedstat over \
