@@ -74,8 +74,9 @@ impl<'h> Ends<'h> {
     }
 }
 
-fn request(to: Mac, destination: SocketAddrV4, text: &str) -> Transmit {
+fn request(port: u32, to: Mac, destination: SocketAddrV4, text: &str) -> Transmit {
     Transmit {
+        port,
         destination_mac: to,
         source: SocketAddrV4::new(HOST0_ADDRESS, 68),
         destination,
@@ -123,9 +124,16 @@ fn hears_requests_to_this_host_and_nothing_else() {
                 ("another port", own, to(SERVER, 68)),
                 ("another station", Mac([2, 9, 9, 9, 9, 9]), to(SERVER, 67)),
             ] {
-                client.send(&request(to_mac, to_address, bad)).unwrap();
                 client
-                    .send(&request(all, to(Ipv4Addr::BROADCAST, 67), "broadcast"))
+                    .send(&request(client.ifindex(), to_mac, to_address, bad))
+                    .unwrap();
+                client
+                    .send(&request(
+                        client.ifindex(),
+                        all,
+                        to(Ipv4Addr::BROADCAST, 67),
+                        "broadcast",
+                    ))
                     .unwrap();
                 assert_eq!(
                     text(&next(server).await),
@@ -135,16 +143,22 @@ fn hears_requests_to_this_host_and_nothing_else() {
             }
             // The server's own packets are not heard as requests.
             server
-                .send(&request(HOST0, to(HOST0_ADDRESS, 67), "own"))
+                .send(&request(
+                    server.ifindex(),
+                    HOST0,
+                    to(HOST0_ADDRESS, 67),
+                    "own",
+                ))
                 .unwrap();
             let Received::Datagram(answer) = client.recv().await.unwrap() else {
                 panic!("damaged")
             };
             assert_eq!(text(&answer), "own");
             client
-                .send(&request(own, to(SERVER, 67), "unicast"))
+                .send(&request(client.ifindex(), own, to(SERVER, 67), "unicast"))
                 .unwrap();
             let wanted = Datagram {
+                port: server.ifindex(),
                 source_mac: HOST0,
                 source: HOST0_ADDRESS,
                 destination: SERVER,
@@ -185,14 +199,19 @@ fn works_again_after_the_link_was_down() {
         let broadcast = SocketAddrV4::new(Ipv4Addr::BROADCAST, 67);
         let all = Mac([0xff; 6]);
         host.run("ip link set ve-box down");
-        let down = ends.server.send(&request(all, broadcast, "down"));
+        let down = ends
+            .server
+            .send(&request(ends.server.ifindex(), all, broadcast, "down"));
         assert_eq!(down.unwrap_err().kind(), ErrorKind::NetworkDown);
         host.run("ip link set ve-box up; ip link set ve-box down");
         host.run("ip link set ve-box up");
         ends.meanwhile(&runtime, async |server, client| {
             let deadline = Instant::now() + PATIENCE;
             // The other end may need a moment to see the carrier.
-            while client.send(&request(all, broadcast, "up")).is_err() {
+            while client
+                .send(&request(client.ifindex(), all, broadcast, "up"))
+                .is_err()
+            {
                 assert!(Instant::now() < deadline);
             }
             assert_eq!(text(&next(server).await), "up", "{by:?}");
@@ -240,7 +259,7 @@ fn requests_come_to_the_server_of_their_link() {
     });
     let broadcast = SocketAddrV4::new(Ipv4Addr::BROADCAST, 67);
     let say = |client: &PacketSocket, text| {
-        let sent = client.send(&request(Mac([0xff; 6]), broadcast, text));
+        let sent = client.send(&request(client.ifindex(), Mac([0xff; 6]), broadcast, text));
         sent.unwrap();
     };
     ends.meanwhile(&runtime, async |server, own| {

@@ -131,6 +131,13 @@ fn worth_saying(event: &Event) -> Option<String> {
         Event::Refused { mac, address } => {
             Some(format!("{mac} asked for {address}, which it cannot have"))
         }
+        Event::InUse { address } => Some(format!(
+            "{address} is in use on the link by somebody who has it from elsewhere; \
+             it is offered to nobody for a day"
+        )),
+        Event::Quota { port, mac } => Some(format!(
+            "{mac} (interface {port}) has as many addresses as it may have"
+        )),
         Event::Bound(_) | Event::Renewed(_) | Event::Ended(..) | Event::Ignored { .. } => None,
     }
 }

@@ -24,6 +24,8 @@ const UDP_HEADER_LEN: usize = 8;
 /// What is known of a packet beside its bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival {
+    /// The index of the interface by which it came in: a bridge's port, or the link itself.
+    pub port: u32,
     /// Whether it is longer than the bytes that are there.
     pub is_truncated: bool,
     /// Whether it came in for this host, a group, or everybody.
@@ -106,6 +108,7 @@ pub fn parse(packet: &[u8], arrival: &Arrival) -> Result<Datagram, FrameError> {
     }
     let payload = payload(segment, &header, arrival)?;
     Ok(Datagram {
+        port: arrival.port,
         source_mac,
         source: Ipv4Addr::from(header.source),
         destination: Ipv4Addr::from(header.destination),
@@ -150,13 +153,13 @@ fn sum_of_pseudo_header(ip: &Ipv4Header, udp_length: u16) -> u16 {
         .to_be()
 }
 
-/// Sends a datagram by a packet socket, at once or not at all.
+/// Sends a datagram by a packet socket and the interface that it names, at once or not at all.
 ///
 /// # Errors
 /// If the link is down or gone, its queue is full, or the datagram too long.
-pub fn send(socket: &OwnedFd, ifindex: u32, transmit: &Transmit) -> io::Result<()> {
+pub fn send(socket: &OwnedFd, transmit: &Transmit) -> io::Result<()> {
     let packet = build(transmit).map_err(io::Error::other)?;
-    sys::send(socket, ifindex, transmit.destination_mac, &packet)
+    sys::send(socket, transmit.port, transmit.destination_mac, &packet)
 }
 
 /// An IPv4 packet with the datagram, its checksums filled in: nothing behind a
@@ -197,6 +200,7 @@ mod tests {
 
     fn arrival() -> Arrival {
         Arrival {
+            port: 3,
             is_truncated: false,
             is_for_us: true,
             source: Some(MAC),
@@ -207,6 +211,7 @@ mod tests {
     fn packet() -> Vec<u8> {
         let address = |last, port| SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, last), port);
         build(&Transmit {
+            port: 3,
             destination_mac: MAC,
             source: address(2, 68),
             destination: address(1, 67),
@@ -221,7 +226,7 @@ mod tests {
         packet.extend([0; 18]); // a frame's padding
         let datagram = parse(&packet, &arrival()).unwrap();
         assert_eq!(datagram.payload, b"an odd number of bytes.");
-        assert_eq!(datagram.source_mac, MAC);
+        assert_eq!((datagram.port, datagram.source_mac), (3, MAC));
         assert_eq!(datagram.source, Ipv4Addr::new(10, 0, 0, 2));
         assert_eq!(datagram.destination, Ipv4Addr::new(10, 0, 0, 1));
     }
@@ -299,6 +304,7 @@ mod tests {
     fn a_payload_longer_than_a_packet_is_refused() {
         let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 67);
         let mut transmit = Transmit {
+            port: 3,
             destination_mac: MAC,
             source: address,
             destination: address,

@@ -43,16 +43,20 @@ pub fn logged(message: &[u8]) -> Option<Logged> {
     let NetfilterMessageInner::ULog(ULogMessage::Packet(attributes)) = message.inner else {
         return None;
     };
-    let (mut ifindex, mut source, mut packet) = (None, None, None);
+    let (mut ifindex, mut port, mut source, mut packet) = (None, None, None, None);
     for attribute in attributes {
         match attribute {
             PacketNla::IfIndexInDev(index) => ifindex = Some(index),
+            // The bridge's port, where the link is a bridge.
+            PacketNla::IfIndexPhysInDev(index) => port = Some(index),
             PacketNla::HwHeader(header) => source = ethernet_source(&header),
             PacketNla::Payload(bytes) => packet = Some(bytes),
             _ => {}
         }
     }
+    let ifindex = ifindex?;
     let arrival = Arrival {
+        port: port.unwrap_or(ifindex),
         is_truncated: false,
         // What is for others never gets as far as the firewall.
         is_for_us: true,
@@ -62,7 +66,7 @@ pub fn logged(message: &[u8]) -> Option<Logged> {
     let packet = packet.ok_or(FrameError::Ip);
     let datagram = packet.and_then(|packet| frame::parse(&packet, &arrival));
     Some(Logged {
-        ifindex: ifindex?,
+        ifindex,
         received: datagram.into(),
     })
 }

@@ -146,7 +146,7 @@ impl LogPort {
     /// # Errors
     /// If the link is down or gone, its queue is full, or the datagram too long.
     pub fn send(&self, transmit: &Transmit) -> io::Result<()> {
-        frame::send(&self.sender, self.ifindex, transmit)
+        frame::send(&self.sender, transmit)
     }
 
     /// How many requests found no place since the last call.

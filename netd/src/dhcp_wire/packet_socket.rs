@@ -123,7 +123,7 @@ impl PacketSocket {
     /// # Errors
     /// If the link is down or gone, its queue is full, or the datagram too long.
     pub fn send(&self, transmit: &Transmit) -> io::Result<()> {
-        frame::send(self.socket.get_ref(), self.ifindex, transmit)
+        frame::send(self.socket.get_ref(), transmit)
     }
 
     /// How many packets the kernel has dropped since the last call because they

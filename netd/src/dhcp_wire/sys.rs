@@ -125,6 +125,7 @@ pub fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<(usize, Arriva
         _ => Checksum::Pending,
     };
     let arrival = Arrival {
+        port: u32::try_from(address.sll_ifindex).unwrap_or(0),
         is_truncated: message.msg_flags & libc::MSG_TRUNC != 0,
         is_for_us: incoming.contains(&address.sll_pkttype),
         source: (address.sll_halen == ETHER_ADDR_LEN).then_some(Mac([a, b, c, d, e, f])),

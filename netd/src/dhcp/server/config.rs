@@ -1,11 +1,14 @@
 //! What a server hands out, and its limits.
 
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use ipnetwork::Ipv4Network;
 use registry::Mac;
+
+use super::code;
+use super::leases::ClientKey;
+use super::reservations::{Holder, Reservations};
 
 /// The lease time of a client that asks for none.
 pub const DEFAULT_LEASE_TIME: Duration = Duration::from_secs(3600);
@@ -22,13 +25,28 @@ pub struct ServerConfig {
     network: Ipv4Network,
     /// The first and the last address that any client may get.
     pool: (Ipv4Addr, Ipv4Addr),
-    reservations: BTreeMap<Mac, Ipv4Addr>,
+    reservations: Reservations,
     /// The default gateway (option 3).
     pub router: Option<Ipv4Addr>,
     /// Name servers, the preferred one first (option 6).
     pub dns: Vec<Ipv4Addr>,
     /// The domain in which clients complete names (option 15).
     pub domain: Option<String>,
+    /// The domains in which clients look for short names (option 119).
+    pub search: Vec<String>,
+    /// Time servers, the preferred one first (option 42).
+    pub ntp: Vec<Ipv4Addr>,
+    /// Ways to other networks beside the default gateway (option 121).
+    pub routes: Vec<Route>,
+    /// The time zone by its name in the tz database, as `Europe/Berlin` (option 101).
+    pub time_zone: Option<String>,
+    /// The time zone as POSIX's `TZ` variable has it (option 100).
+    pub posix_time_zone: Option<String>,
+    /// Where users log in before the network serves them, a URI (option 114).
+    pub captive_portal: Option<String>,
+    /// Any other options, sent whether a client asks for them or not. They go before
+    /// what the server would say itself under the same number.
+    pub options: Vec<SendOption>,
     /// The link's MTU in bytes (option 26); values below 68 are not sent.
     pub mtu: Option<u16>,
     /// The lease time of a client that asks for none.
@@ -37,24 +55,108 @@ pub struct ServerConfig {
     pub max_lease_time: Duration,
     /// Whether a DISCOVER that asks for it is answered by an ACK at once (RFC 4039).
     pub rapid_commit: bool,
+    /// Whether an address is looked for on the link before it is offered to somebody new:
+    /// then the server asks for probes ([`super::Output::Probe`]).
+    pub probe: bool,
+    /// Whether leases are to be kept ([`super::Output::Keep`]).
+    pub keep: bool,
     /// How much one link can make the server do.
     pub bounds: Bounds,
 }
 
-/// How much one link can make the server do.
+/// A way to a network (RFC 3442).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The network.
+    pub destination: Ipv4Network,
+    /// The router to it; 0.0.0.0 where it is on the link itself.
+    pub gateway: Ipv4Addr,
+}
+
+/// An option of any meaning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SendOption {
+    code: u8,
+    value: Vec<u8>,
+}
+
+impl SendOption {
+    /// An option with this number and value.
+    ///
+    /// # Errors
+    /// If the number is one of those that the server fills in for each exchange, as the
+    /// lease time, or the value longer than a message.
+    pub fn new(code: u8, value: Vec<u8>) -> Result<Self, ConfigError> {
+        if code::OF_THE_EXCHANGE.contains(&code) {
+            return Err(ConfigError::OwnOption { code });
+        }
+        if value.len() > OPTION_VALUE_MAX {
+            let length = value.len();
+            return Err(ConfigError::LongOption { code, length });
+        }
+        Ok(Self { code, value })
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn code(&self) -> u8 {
+        self.code
+    }
+
+    /// Its value.
+    #[must_use]
+    pub fn value(&self) -> &[u8] {
+        &self.value
+    }
+}
+
+/// How much others can make the server do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Addresses remembered at most, beside the reserved ones.
+    /// Addresses remembered at most, beside the reserved ones; and former clients at most.
     pub leases: usize,
     /// Messages handled in a second at most.
     pub queries_per_second: u32,
+    /// Addresses that the senders behind one MAC address, as frames bear it, may have.
+    pub per_mac: usize,
+    /// Addresses that all senders behind one port may have; if it is not set, a quarter of
+    /// the pool, and [`PER_PORT_MIN`] at least.
+    pub per_port: Option<usize>,
+    /// Addresses that are known to be free ahead of need, at most.
+    pub stock: usize,
+    /// Clients that wait for the probe of an address at most.
+    pub waiting: usize,
 }
 
+/// How many addresses a port may have of a small pool too.
+pub const PER_PORT_MIN: usize = 16;
+/// The longest value of an option: more does not fit a frame.
+const OPTION_VALUE_MAX: usize = 1400;
+
 impl Default for Bounds {
+    /// For the link of one machine, whose addresses are all its own.
     fn default() -> Self {
         Self {
             leases: 1024,
             queries_per_second: 200,
+            per_mac: usize::MAX,
+            per_port: Some(usize::MAX),
+            stock: 256,
+            waiting: 256,
+        }
+    }
+}
+
+impl Bounds {
+    /// For a link that machines share which do not know each other.
+    #[must_use]
+    pub fn shared() -> Self {
+        Self {
+            leases: 1 << 16,
+            queries_per_second: 20_000,
+            per_mac: 8,
+            per_port: None,
+            ..Self::default()
         }
     }
 }
@@ -75,10 +177,10 @@ pub enum ConfigError {
         network: Ipv4Network,
     },
     /// The reserved address cannot be given to a client of this subnet.
-    #[error("{address} cannot be reserved for {mac}: it is not a client's address in {network}")]
+    #[error("{address} cannot be reserved for {holder}: it is not a client's address in {network}")]
     Reservation {
-        /// The MAC address that it should be kept for.
-        mac: Mac,
+        /// Whom it should be kept for.
+        holder: Holder,
         /// The address.
         address: Ipv4Addr,
         /// The subnet with the server's address.
@@ -97,15 +199,31 @@ pub enum ConfigError {
         /// The subnet with the server's address.
         network: Ipv4Network,
     },
-    /// Two MAC addresses cannot have the same address reserved.
-    #[error("{address} is reserved for {holder} already, and cannot be for {mac} too")]
+    /// Two clients cannot have the same address reserved.
+    #[error("{address} is reserved for {holder} already, and cannot be for {second} too")]
     ReservedTwice {
-        /// The MAC address that asks second.
-        mac: Mac,
-        /// The MAC address that has the reservation.
-        holder: Mac,
+        /// Who asks second.
+        second: Holder,
+        /// Who has the reservation.
+        holder: Holder,
         /// The address.
         address: Ipv4Addr,
+    },
+    /// An option that the server fills in itself.
+    #[error("option {code} cannot be set: the server says itself what it is in each exchange")]
+    OwnOption {
+        /// Its number.
+        code: u8,
+    },
+    /// An option that no message has room for.
+    #[error(
+        "option {code} has {length} bytes, and no message has room for more than {OPTION_VALUE_MAX}"
+    )]
+    LongOption {
+        /// Its number.
+        code: u8,
+        /// How long it is, in bytes.
+        length: usize,
     },
 }
 
@@ -125,14 +243,23 @@ impl ServerConfig {
         Ok(Self {
             network,
             pool: hosts(network),
-            reservations: BTreeMap::new(),
+            reservations: Reservations::default(),
             router: Some(network.ip()),
             dns: Vec::new(),
             domain: None,
+            search: Vec::new(),
+            ntp: Vec::new(),
+            routes: Vec::new(),
+            time_zone: None,
+            posix_time_zone: None,
+            captive_portal: None,
+            options: Vec::new(),
             mtu: None,
             lease_time: DEFAULT_LEASE_TIME,
             max_lease_time: MAX_LEASE_TIME,
             rapid_commit: true,
+            probe: false,
+            keep: false,
             bounds: Bounds::default(),
         })
     }
@@ -143,24 +270,42 @@ impl ServerConfig {
     /// # Errors
     /// If it is no client's address in this subnet, or another's already.
     pub fn reserve(&mut self, mac: Mac, address: Ipv4Addr) -> Result<(), ConfigError> {
+        self.reserve_for(Holder::Mac(mac), address)
+    }
+
+    /// Keeps `address` for the client with this identifier (option 61), wherever it asks
+    /// from. A reservation for the MAC address that it asks from goes before that.
+    ///
+    /// # Errors
+    /// If it is no client's address in this subnet, or another's already.
+    pub fn reserve_id(&mut self, id: Vec<u8>, address: Ipv4Addr) -> Result<(), ConfigError> {
+        self.reserve_for(Holder::Id(id), address)
+    }
+
+    fn reserve_for(&mut self, second: Holder, address: Ipv4Addr) -> Result<(), ConfigError> {
         if !self.is_client_address(address) {
             return Err(ConfigError::Reservation {
-                mac,
+                holder: second,
                 address,
                 network: self.network,
             });
         }
-        match self.reserved_for(address) {
-            Some(holder) if holder != mac => Err(ConfigError::ReservedTwice {
-                mac,
-                holder,
+        match self.reservations.holder(address) {
+            Some(holder) if *holder != second => Err(ConfigError::ReservedTwice {
+                second,
+                holder: holder.clone(),
                 address,
             }),
             _ => {
-                self.reservations.insert(mac, address);
+                self.reservations.insert(second, address);
                 Ok(())
             }
         }
+    }
+
+    /// Calls the client for whom `address` is reserved so (option 12).
+    pub fn name_reserved(&mut self, address: Ipv4Addr, name: String) {
+        self.reservations.set_name(address, name);
     }
 
     /// Keeps what any client may get to `size` addresses from the `offset`th of the
@@ -212,16 +357,29 @@ impl ServerConfig {
     /// The address that is kept for `mac`.
     #[must_use]
     pub fn reservation(&self, mac: Mac) -> Option<Ipv4Addr> {
-        self.reservations.get(&mac).copied()
+        self.reservations.of_mac(mac)
+    }
+
+    /// The address that is kept for `client`.
+    pub(super) fn reservation_of(&self, client: &ClientKey) -> Option<Ipv4Addr> {
+        match client {
+            ClientKey::Reserved(mac) => self.reservations.of_mac(*mac),
+            ClientKey::Id(id) => self.reservations.of_id(id),
+        }
     }
 
     /// The MAC address that `address` is kept for.
     #[must_use]
     pub fn reserved_for(&self, address: Ipv4Addr) -> Option<Mac> {
-        self.reservations
-            .iter()
-            .find(|(_, kept)| **kept == address)
-            .map(|(mac, _)| *mac)
+        match self.reservations.holder(address) {
+            Some(Holder::Mac(mac)) => Some(*mac),
+            _ => None,
+        }
+    }
+
+    /// What the client is called for whom `address` is kept.
+    pub(super) fn reserved_name(&self, address: Ipv4Addr) -> Option<&str> {
+        self.reservations.name(address)
     }
 
     /// Whether a client of this subnet can have `address`.
@@ -239,12 +397,21 @@ impl ServerConfig {
         let (first, last) = self.pool;
         (first..=last).contains(&address)
             && self.is_client_address(address)
-            && self.reserved_for(address).is_none()
+            && self.router != Some(address)
+            && self.reservations.holder(address).is_none()
+    }
+
+    /// How many addresses of the pool one port may have.
+    pub(super) fn per_port(&self) -> usize {
+        let (first, last) = self.pool;
+        let pool = u32::from(last).saturating_sub(u32::from(first));
+        let quarter = usize::try_from(pool / 4).unwrap_or(usize::MAX);
+        self.bounds.per_port.unwrap_or(quarter.max(PER_PORT_MIN))
     }
 
     /// The addresses that are kept for somebody.
     pub(super) fn reserved(&self) -> impl Iterator<Item = Ipv4Addr> {
-        self.reservations.values().copied()
+        self.reservations.addresses()
     }
 
     /// The lease time for a client that asks for `wish` seconds.
@@ -269,86 +436,4 @@ fn hosts(network: Ipv4Network) -> (Ipv4Addr, Ipv4Addr) {
     let first = u32::from(network.network()).saturating_add(1);
     let last = u32::from(network.broadcast()).saturating_sub(1);
     (first.into(), last.into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn network(text: &str) -> Ipv4Network {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn refuses_subnets_that_cannot_be_served() {
-        for text in ["10.0.0.1/32", "10.0.0.0/31", "10.0.0.1/7", "0.0.0.0/0"] {
-            let network = network(text);
-            assert_eq!(
-                ServerConfig::new(network),
-                Err(ConfigError::Prefix { network })
-            );
-        }
-        for text in ["10.0.0.0/28", "10.0.0.15/28"] {
-            let network = network(text);
-            assert_eq!(
-                ServerConfig::new(network),
-                Err(ConfigError::ServerAddress { network })
-            );
-        }
-    }
-
-    #[test]
-    fn reserves_only_addresses_of_clients_and_once() {
-        let mut config = ServerConfig::new(network("192.168.7.1/28")).unwrap();
-        let [a, b] = [1, 2].map(|last| Mac([2, 0, 0, 0, 0, last]));
-        for last in [0, 1, 15, 16] {
-            assert!(config.reserve(a, Ipv4Addr::new(192, 168, 7, last)).is_err());
-        }
-        let second = Ipv4Addr::new(192, 168, 7, 2);
-        assert_eq!(config.reserve(a, second), Ok(()));
-        assert_eq!(config.reserve(a, second), Ok(()));
-        assert!(matches!(
-            config.reserve(b, second),
-            Err(ConfigError::ReservedTwice { .. })
-        ));
-        assert!(!config.is_pool_address(second));
-    }
-
-    #[test]
-    fn a_pool_lies_within_its_subnet() {
-        let mut config = ServerConfig::new(network("192.168.7.1/28")).unwrap();
-        let of = |config: &ServerConfig| {
-            let (first, last) = config.pool();
-            (first.octets()[3], last.octets()[3])
-        };
-        assert_eq!(of(&config), (1, 14));
-        for (offset, size, pool) in [
-            (0, 0, (1, 14)),
-            (5, 0, (5, 14)),
-            (8, 4, (8, 11)),
-            (14, 1, (14, 14)),
-        ] {
-            config.limit_pool(offset, size).unwrap();
-            assert_eq!(of(&config), pool);
-        }
-        for (offset, size) in [(15, 0), (0, 15), (8, 8), (u32::MAX, 1), (1, u32::MAX)] {
-            config.limit_pool(8, 4).unwrap();
-            assert!(config.limit_pool(offset, size).is_err());
-            assert_eq!(of(&config), (1, 14), "the whole subnet is served");
-        }
-    }
-
-    #[test]
-    fn lease_times_stay_within_their_limits() {
-        let mut config = ServerConfig::new(network("192.168.7.1/28")).unwrap();
-        let seconds = |config: &ServerConfig, wish| config.lease_time_for(wish).as_secs();
-        assert_eq!(seconds(&config, None), 3600);
-        assert_eq!(seconds(&config, Some(7200)), 7200);
-        assert_eq!(seconds(&config, Some(u32::MAX)), 43_200);
-        assert_eq!(seconds(&config, Some(0)), 30);
-        config.lease_time = Duration::from_secs(10);
-        assert_eq!(seconds(&config, Some(0)), 10);
-        config.max_lease_time = Duration::ZERO;
-        assert_eq!(seconds(&config, Some(0)), 4);
-    }
 }

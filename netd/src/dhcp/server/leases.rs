@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use registry::Mac;
 
+use super::accounts::{Accounts, Owner};
 use super::timers::Expiries;
 
 /// Whose a lease is.
@@ -40,34 +41,50 @@ pub enum State {
     Offered,
     /// The client has it.
     Bound,
-    /// The client found it in use; it rests.
-    Declined,
 }
 
-/// All addresses that are not free. No two clients hold one, and no client
-/// holds two.
+/// An address that is not free.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// What it is to its client.
+    pub state: State,
+    /// Whose it is, until when.
+    pub lease: Lease,
+    /// On whose account it is; nobody's, if it is kept for the client.
+    pub owner: Option<Owner>,
+    /// Until when it is the client's by what was written down.
+    pub kept: Option<Instant>,
+}
+
+/// All addresses that somebody has. No two clients hold one, and no client holds two.
 #[derive(Debug, Default)]
 pub struct Leases {
-    by_address: BTreeMap<Ipv4Addr, (State, Lease)>,
+    by_address: BTreeMap<Ipv4Addr, Held>,
     by_client: HashMap<ClientKey, Ipv4Addr>,
-    expiries: Expiries,
+    ends: Expiries,
+    accounts: Accounts,
+    /// How many are on somebody's account.
+    counted: usize,
 }
 
 impl Leases {
-    /// How many addresses are not free.
-    pub fn len(&self) -> usize {
-        self.by_address.len()
+    /// How many addresses are held that are kept for nobody.
+    pub fn counted(&self) -> usize {
+        self.counted
     }
 
-    /// What is known of `address`.
-    pub fn at(&self, address: Ipv4Addr) -> Option<(State, &Lease)> {
-        self.by_address
-            .get(&address)
-            .map(|(state, lease)| (*state, lease))
+    /// What senders have.
+    pub fn accounts(&self) -> &Accounts {
+        &self.accounts
+    }
+
+    /// Who has `address`.
+    pub fn at(&self, address: Ipv4Addr) -> Option<&Held> {
+        self.by_address.get(&address)
     }
 
     /// What `client` holds.
-    pub fn of(&self, client: &ClientKey) -> Option<(State, &Lease)> {
+    pub fn of(&self, client: &ClientKey) -> Option<&Held> {
         self.by_client
             .get(client)
             .and_then(|address| self.at(*address))
@@ -75,65 +92,57 @@ impl Leases {
 
     /// The bound leases, by address.
     pub fn bound(&self) -> impl Iterator<Item = &Lease> {
-        self.by_address
-            .values()
-            .filter(|(state, _)| *state == State::Bound)
-            .map(|(_, lease)| lease)
+        self.iter()
+            .filter(|held| held.state == State::Bound)
+            .map(|held| &held.lease)
     }
 
-    /// All that is known, by address.
-    pub fn iter(&self) -> impl Iterator<Item = (State, &Lease)> {
-        self.by_address
-            .values()
-            .map(|(state, lease)| (*state, lease))
+    /// All that is held, by address.
+    pub fn iter(&self) -> impl Iterator<Item = &Held> {
+        self.by_address.values()
     }
 
     /// When the next one ends.
     pub fn next_end(&self) -> Option<Instant> {
-        self.expiries.next()
+        self.ends.next()
     }
 
-    /// Sets what is known of an address; what was known of it, and what else
-    /// its client held, is forgotten and returned.
-    pub fn put(&mut self, state: State, lease: Lease) -> Vec<(State, Lease)> {
-        let mut gone = Vec::new();
-        gone.extend(self.remove(lease.address));
-        if state != State::Declined {
-            if let Some(other) = self.by_client.get(&lease.client).copied() {
-                gone.extend(self.remove(other));
-            }
-            self.by_client.insert(lease.client.clone(), lease.address);
+    /// Sets who has an address. What else the client had is free then, and returned.
+    pub fn put(&mut self, held: Held) -> Option<Held> {
+        let address = held.lease.address;
+        self.remove(address);
+        let other = self.by_client.get(&held.lease.client).copied();
+        let other = other.and_then(|other| self.remove(other));
+        self.by_client.insert(held.lease.client.clone(), address);
+        self.ends.insert(held.lease.until, address);
+        if let Some(owner) = &held.owner {
+            self.counted += 1;
+            self.accounts.add(owner, offered(&held), address);
         }
-        self.expiries.insert(lease.until, lease.address);
-        self.by_address.insert(lease.address, (state, lease));
-        gone
+        self.by_address.insert(address, held);
+        other
     }
 
     /// Frees `address`.
-    pub fn remove(&mut self, address: Ipv4Addr) -> Option<(State, Lease)> {
-        let (state, lease) = self.by_address.remove(&address)?;
-        self.expiries.remove(lease.until, address);
-        if state != State::Declined {
-            self.by_client.remove(&lease.client);
+    pub fn remove(&mut self, address: Ipv4Addr) -> Option<Held> {
+        let held = self.by_address.remove(&address)?;
+        self.ends.remove(held.lease.until, address);
+        self.by_client.remove(&held.lease.client);
+        if let Some(owner) = &held.owner {
+            self.counted -= 1;
+            self.accounts.remove(owner, offered(&held), address);
         }
-        Some((state, lease))
+        Some(held)
     }
 
     /// Frees an address whose end has come by `now`.
-    pub fn expire(&mut self, now: Instant) -> Option<(State, Lease)> {
-        let address = self.expiries.due(now)?;
+    pub fn expire(&mut self, now: Instant) -> Option<Held> {
+        let address = self.ends.due(now)?;
         self.remove(address)
     }
+}
 
-    /// Of the addresses that are not bound and that `usable` accepts, the one
-    /// best given up for another client: an offer before a resting address, the
-    /// one that would end first.
-    pub fn least_needed(&self, usable: impl Fn(Ipv4Addr) -> bool) -> Option<Ipv4Addr> {
-        let first = |wanted| {
-            self.expiries.in_order().find(|address| {
-                usable(*address) && self.at(*address).is_some_and(|(state, _)| state == wanted)
-            })
-        };
-        first(State::Offered).or_else(|| first(State::Declined))
-    }
+/// When it ends, if it is only offered.
+fn offered(held: &Held) -> Option<Instant> {
+    (held.state == State::Offered).then_some(held.lease.until)
 }

@@ -1,13 +1,16 @@
 //! The task that runs a server at a link.
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
 
+use super::durable::Durable;
 use super::{Event, Input, Lease, Output, Server, ServerConfig, Transmit};
 use crate::dhcp_wire::{Port, Received};
+use crate::leases::Commits;
 
 /// How often losses on a link are logged at most.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
@@ -17,6 +20,8 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 struct Orders {
     config: Option<Box<ServerConfig>>,
     leases: Vec<oneshot::Sender<Vec<Lease>>>,
+    /// What probes have found, and whether the address is free.
+    probed: Vec<(Ipv4Addr, bool)>,
     stop: bool,
 }
 
@@ -40,6 +45,11 @@ impl Handle {
     /// Has the server hand this out from now on; see [`Server::set_config`].
     pub fn set_config(&self, config: ServerConfig) {
         self.order(|orders| orders.config = Some(Box::new(config)));
+    }
+
+    /// Tells what a probe has found; see [`Surroundings::probe`].
+    pub fn probed(&self, address: Ipv4Addr, free: bool) {
+        self.order(|orders| orders.probed.push((address, free)));
     }
 
     /// The leases that clients have, by address, once the server answers; an error if it
@@ -78,20 +88,63 @@ fn lock(orders: &Mutex<Orders>) -> MutexGuard<'_, Orders> {
     orders.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What a server has around it, beside its link. Nothing here may block.
+pub struct Surroundings<'a> {
+    /// Is told what happens, at once.
+    pub tell: Box<dyn FnMut(Event) + 'a>,
+    /// Looks for an address on the link, and has the answer given to [`Handle::probed`]. If
+    /// there is none, all addresses count as free.
+    pub probe: Option<Box<dyn FnMut(Ipv4Addr) + 'a>>,
+    /// Where leases are kept ([`ServerConfig::keep`]).
+    pub commits: Option<Commits>,
+}
+
+impl std::fmt::Debug for Surroundings<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Surroundings")
+            .field("commits", &self.commits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Runs `server` at `port` until its handle is dropped, with nothing kept and nothing
+/// probed; see [`serve_with`].
+pub async fn serve(port: &Port, server: Server, told: Told, tell: impl FnMut(Event)) -> Server {
+    let surroundings = Surroundings {
+        tell: Box::new(tell),
+        probe: None,
+        commits: None,
+    };
+    serve_with(port, server, told, surroundings).await
+}
+
 /// Runs `server` at `port` until its handle is dropped, and gives it back with its
 /// leases.
 ///
 /// A link cannot make it do more than its bounds: when its messages of a second
 /// are used up, nothing is read, and what does not fit the small room for those that wait
-/// is dropped. `tell` is told what happens, at once, and must not
-/// block. A link that goes down or away ends nothing; whoever owns the link says stop.
-pub async fn serve(port: &Port, server: Server, told: Told, tell: impl FnMut(Event)) -> Server {
+/// is dropped. A link that goes down or away ends nothing; whoever owns the link says stop.
+pub async fn serve_with(
+    port: &Port,
+    server: Server,
+    told: Told,
+    surroundings: Surroundings<'_>,
+) -> Server {
+    let Surroundings {
+        tell,
+        probe,
+        commits,
+    } = surroundings;
     let mut link = Link {
         port,
         server,
         tell,
+        probe,
+        durable: Durable::new(commits),
         losses: Losses::default(),
     };
+    // It begins to look for addresses.
+    link.handle(Input::Time);
     let mut pace = Pace::new(Instant::now());
     loop {
         link.flush();
@@ -109,6 +162,7 @@ pub async fn serve(port: &Port, server: Server, told: Told, tell: impl FnMut(Eve
                 }
                 link.obey(orders);
             }
+            () = link.durable.next() => {}
             () = at(link.server.deadline()) => link.handle(Input::Time),
             () = at(pause.map(|pause| now + pause)), if pause.is_some() => {}
             received = link.port.recv(), if pause.is_none() => {
@@ -129,17 +183,22 @@ async fn at(when: Option<Instant>) {
 }
 
 /// A server with its surroundings.
-struct Link<'a, T> {
+struct Link<'a, 'b> {
     port: &'a Port,
     server: Server,
-    tell: T,
+    tell: Box<dyn FnMut(Event) + 'b>,
+    probe: Option<Box<dyn FnMut(Ipv4Addr) + 'b>>,
+    durable: Durable,
     losses: Losses,
 }
 
-impl<T: FnMut(Event)> Link<'_, T> {
+impl Link<'_, '_> {
     fn obey(&mut self, orders: Orders) {
         if let Some(config) = orders.config {
             self.server.set_config(Instant::now(), *config);
+        }
+        for (address, free) in orders.probed {
+            self.handle(Input::Probed { address, free });
         }
         for answer in orders.leases {
             // Who has stopped waiting for the answer does not need it.
@@ -164,11 +223,36 @@ impl<T: FnMut(Event)> Link<'_, T> {
     }
 
     fn flush(&mut self) {
+        while let Some(transmit) = self.durable.release() {
+            self.send(&transmit);
+        }
         while let Some(output) = self.server.poll_output() {
             match output {
                 Output::Send(transmit) => self.send(&transmit),
+                Output::SendKept(transmit) => self.send_kept(transmit),
+                Output::Keep(change) => self.durable.keep(change),
+                Output::Probe { address } => self.look_for(address),
                 Output::Event(event) => (self.tell)(event),
             }
+        }
+        self.durable.start();
+    }
+
+    fn send_kept(&mut self, transmit: Transmit) {
+        match self.durable.hold(transmit) {
+            Ok(Some(transmit)) => self.send(&transmit),
+            Ok(None) => {}
+            Err(_) => self.losses.replies += 1,
+        }
+    }
+
+    fn look_for(&mut self, address: Ipv4Addr) {
+        match &mut self.probe {
+            Some(probe) => probe(address),
+            None => self.handle(Input::Probed {
+                address,
+                free: true,
+            }),
         }
     }
 

@@ -10,6 +10,15 @@ pub const OFFER_HOLD: Duration = Duration::from_secs(30);
 /// How long an address that a client found in use rests, unless there is no other.
 pub const DECLINE_REST: Duration = Duration::from_secs(24 * 3600);
 
+/// How long an address counts as free after a probe.
+pub const PROBE_HOLDS: Duration = Duration::from_secs(300);
+
+/// How long a probe may take, before the server does without.
+pub const PROBE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// By what offers of that time the stock of probed addresses is measured.
+pub const DEMAND_WINDOW: Duration = Duration::from_secs(4);
+
 /// T1, when a client starts to renew: half the lease (RFC 2131, section 4.4.5).
 pub fn renewal_time(lease: Duration) -> Duration {
     lease / 2
@@ -22,7 +31,7 @@ pub fn rebinding_time(lease: Duration) -> Duration {
 }
 
 /// The ends of all leases, offers and rests, in order.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Expiries(BTreeSet<(Instant, Ipv4Addr)>);
 
 impl Expiries {
@@ -49,8 +58,13 @@ impl Expiries {
             .map(|(_, address)| *address)
     }
 
-    /// All addresses, the one that ends first first.
-    pub fn in_order(&self) -> impl Iterator<Item = Ipv4Addr> {
-        self.0.iter().map(|(_, address)| *address)
+    /// The address that ends first.
+    pub fn first(&self) -> Option<Ipv4Addr> {
+        self.0.first().map(|(_, address)| *address)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
     }
 }

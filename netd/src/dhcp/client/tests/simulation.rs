@@ -356,6 +356,7 @@ impl World {
         let mac = transmit.destination_mac;
         assert!(mac.is_some(), "there is no relay");
         let datagram = server::Datagram {
+            port: 1,
             source_mac: self.guests[number].config.mac,
             source: *transmit.source.ip(),
             destination: *transmit.destination.ip(),

@@ -10,7 +10,7 @@ fn raw(message: Message) -> Vec<u8> {
 #[track_caller]
 fn ignored(bytes: Vec<u8>, reason: PacketError) {
     let mut bench = Bench::new();
-    assert!(bench.bytes(EVERYBODY, bytes).is_none());
+    assert!(bench.from(1, guest(99), EVERYBODY, bytes).is_none());
     assert_eq!(
         *bench.last_event(),
         Event::Ignored {

@@ -3,9 +3,14 @@
 
 mod addresses;
 mod changes;
+mod config;
 mod hostile;
+mod keeping;
 mod ladder;
+mod options;
+mod probes;
 mod properties;
+mod quotas;
 mod replies;
 
 use std::net::Ipv4Addr;
@@ -15,7 +20,7 @@ use dhcproto::v4::{DhcpOption, Flags, HType, Message, MessageType, Opcode, Optio
 use dhcproto::{Decodable, Decoder, Encodable};
 use registry::Mac;
 
-use super::{Datagram, Event, Input, Lease, Output, Server, ServerConfig, Transmit};
+use super::{Change, Datagram, Event, Input, Lease, Output, Server, ServerConfig, Transmit};
 
 /// The container's own MAC address, for which [`HOST0_ADDRESS`] is reserved.
 const HOST0: Mac = Mac([2, 0, 0, 0, 0, 1]);
@@ -106,6 +111,8 @@ struct Bench {
     server: Server,
     now: Instant,
     events: Vec<Event>,
+    kept: Vec<Change>,
+    probes: Vec<Ipv4Addr>,
 }
 
 impl Bench {
@@ -118,6 +125,8 @@ impl Bench {
             server: Server::new(config),
             now: Instant::now(),
             events: Vec::new(),
+            kept: Vec::new(),
+            probes: Vec::new(),
         }
     }
 
@@ -134,8 +143,22 @@ impl Bench {
 
     /// What the server answers to a message that was sent to `destination`.
     fn bytes(&mut self, destination: Ipv4Addr, payload: Vec<u8>) -> Option<Reply> {
+        // Its own address, where there is one.
+        let chaddr: Option<[u8; 6]> = payload.get(28..34).map(|mac| mac.try_into().unwrap());
+        self.from(1, chaddr.map_or(guest(99), Mac), destination, payload)
+    }
+
+    /// What the server answers to a frame that came in by `port` from `source_mac`.
+    fn from(
+        &mut self,
+        port: u32,
+        source_mac: Mac,
+        destination: Ipv4Addr,
+        payload: Vec<u8>,
+    ) -> Option<Reply> {
         let datagram = Datagram {
-            source_mac: guest(99),
+            port,
+            source_mac,
             source: NOWHERE,
             destination,
             payload,
@@ -143,15 +166,19 @@ impl Bench {
         self.server.handle(self.now, Input::Datagram(datagram));
         let mut replies = self.drain();
         assert!(replies.len() <= 1, "one answer to one question");
-        replies.pop().map(Reply::read)
+        let reply = replies.pop().map(Reply::read);
+        assert!(reply.iter().all(|reply| reply.transmit.port == port));
+        reply
     }
 
     fn drain(&mut self) -> Vec<Transmit> {
         let mut replies = Vec::new();
         while let Some(output) = self.server.poll_output() {
             match output {
-                Output::Send(transmit) => replies.push(transmit),
+                Output::Send(transmit) | Output::SendKept(transmit) => replies.push(transmit),
                 Output::Event(event) => self.events.push(event),
+                Output::Keep(change) => self.kept.push(change),
+                Output::Probe { address } => self.probes.push(address),
             }
         }
         replies
@@ -165,6 +192,12 @@ impl Bench {
     /// The answer to a message to the server alone.
     fn ask_directly(&mut self, message: Message) -> Option<Reply> {
         self.bytes(SERVER, message.to_vec().unwrap())
+    }
+
+    /// The answer to a message to the server alone, whatever its address.
+    fn ask_at_server(&mut self, message: Message) -> Option<Reply> {
+        let server = self.server.config().address();
+        self.bytes(server, message.to_vec().unwrap())
     }
 
     /// Has a client get an address in the usual four steps.
@@ -208,7 +241,8 @@ impl Reply {
         assert_eq!(message.opcode(), Opcode::BootReply);
         assert_eq!((message.htype(), message.hlen()), (HType::Eth, 6));
         assert_eq!(transmit.source.port(), 67);
-        assert_eq!(transmit.destination.port(), 68);
+        let to_relay = message.giaddr() == *transmit.destination.ip();
+        assert_eq!(transmit.destination.port(), if to_relay { 67 } else { 68 });
         Self { transmit, message }
     }
 

@@ -1,22 +1,17 @@
-//! Reading clients' messages and writing the server's.
+//! Reading clients' messages.
 //!
-//! Messages are written with `dhcproto`. They are not read with it: its decoder
-//! stops at the first option that it dislikes (a host name that is not UTF-8
-//! would hide the requested address behind it), knows no overloaded fields, and
-//! has assertions about lengths that the sender chooses.
+//! They are not read with `dhcproto`: its decoder stops at the first option that it
+//! dislikes (a host name that is not UTF-8 would hide the requested address behind it),
+//! knows no overloaded fields, and has assertions about lengths that the sender chooses.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::net::Ipv4Addr;
 
-use dhcproto::error::EncodeError;
-use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, Opcode, OptionCode};
-use dhcproto::{Encodable, v4};
+use dhcproto::v4::MessageType;
 use registry::Mac;
 
-/// The fixed fields and the cookie: what stands before the first option.
-const HEADER_LEN: usize = 240;
-/// The shortest message that old clients and relays take (RFC 1542, section 2.1).
-const SHORTEST_REPLY: usize = 300;
+use super::code;
+
 /// The IPv4 datagram that every client must accept (RFC 2132, section 9.10).
 const SMALLEST_LIMIT: u16 = 576;
 /// The IPv4 and UDP headers, which a client's limit may or may not count.
@@ -25,39 +20,29 @@ const IP_UDP_LEN: usize = 28;
 const CLIENT_ID_MAX: usize = 255;
 /// The longest host name that is kept, for show.
 const HOSTNAME_MAX: usize = 64;
+/// The most relays that a message passes (RFC 1542, section 4.1.1).
+const HOPS_MAX: u8 = 16;
+/// Where the relay's address stands.
+const GIADDR: std::ops::Range<usize> = 24..28;
 
 const BOOTREQUEST: u8 = 1;
 const ETHERNET: u8 = 1;
 const COOKIE: [u8; 4] = [99, 130, 83, 99];
 
 /// Options that the server reads.
-mod code {
-    pub(super) const PAD: u8 = 0;
-    pub(super) const HOSTNAME: u8 = 12;
-    pub(super) const REQUESTED_ADDRESS: u8 = 50;
-    pub(super) const LEASE_TIME: u8 = 51;
-    pub(super) const OVERLOAD: u8 = 52;
-    pub(super) const MESSAGE_TYPE: u8 = 53;
-    pub(super) const SERVER_ID: u8 = 54;
-    pub(super) const PARAMETERS: u8 = 55;
-    pub(super) const MAX_SIZE: u8 = 57;
-    pub(super) const CLIENT_ID: u8 = 61;
-    pub(super) const RAPID_COMMIT: u8 = 80;
-    pub(super) const END: u8 = 255;
-
-    pub(super) const READ: [u8; 10] = [
-        HOSTNAME,
-        REQUESTED_ADDRESS,
-        LEASE_TIME,
-        OVERLOAD,
-        MESSAGE_TYPE,
-        SERVER_ID,
-        PARAMETERS,
-        MAX_SIZE,
-        CLIENT_ID,
-        RAPID_COMMIT,
-    ];
-}
+const READ: [u8; 11] = [
+    code::HOSTNAME,
+    code::REQUESTED_ADDRESS,
+    code::LEASE_TIME,
+    code::OVERLOAD,
+    code::MESSAGE_TYPE,
+    code::SERVER_ID,
+    code::PARAMETERS,
+    code::MAX_SIZE,
+    code::CLIENT_ID,
+    code::RAPID_COMMIT,
+    code::RELAY_AGENT,
+];
 
 /// What a client wants (RFC 2131, section 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +70,8 @@ pub struct Request {
     pub broadcast: bool,
     /// The address that the client has and answers ARP for; 0.0.0.0 if none.
     pub ciaddr: Ipv4Addr,
+    /// The relay that answers go to; 0.0.0.0 if none.
+    pub giaddr: Ipv4Addr,
     /// The client's Ethernet address.
     pub chaddr: Mac,
     /// The address that it asks for (option 50).
@@ -104,6 +91,9 @@ pub struct Request {
     /// What it calls itself (option 12), if that can be a host name. For show
     /// only: names come from the registry.
     pub hostname: Option<String>,
+    /// What a relay says of where the message came from (option 82), for it to find again
+    /// in the answer.
+    pub relay_agent: Option<Vec<u8>>,
 }
 
 /// Why a datagram is no message for this server.
@@ -121,9 +111,12 @@ pub enum PacketError {
     /// The hardware address is no station's.
     #[error("{0} cannot be the address of a client")]
     NotAStation(Mac),
-    /// It came through a relay, and there is none on a container's link.
-    #[error("the message was forwarded by a relay, {0}")]
+    /// It came through a relay of a subnet that is not served.
+    #[error("the message was forwarded by a relay, {0}, of another subnet")]
     Relayed(Ipv4Addr),
+    /// It went from relay to relay.
+    #[error("the message passed more relays than there can be: {0}")]
+    Hops(u8),
     /// Plain BOOTP, or something else.
     #[error("the message is BOOTP, not DHCP")]
     NoCookie,
@@ -145,7 +138,7 @@ impl Request {
     /// If it is not a whole, well-formed message of a client to this server.
     pub fn parse(bytes: &[u8]) -> Result<Self, PacketError> {
         let mut fields = Fields(bytes);
-        let [op, htype, hlen, _hops] = fields.take()?;
+        let [op, htype, hlen, hops] = fields.take()?;
         if op != BOOTREQUEST {
             return Err(PacketError::NotARequest);
         }
@@ -165,8 +158,8 @@ impl Request {
         if fields.take()? != COOKIE {
             return Err(PacketError::NoCookie);
         }
-        if !giaddr.is_unspecified() {
-            return Err(PacketError::Relayed(giaddr));
+        if hops > HOPS_MAX {
+            return Err(PacketError::Hops(hops));
         }
         if !is_station(chaddr) {
             return Err(PacketError::NotAStation(chaddr));
@@ -177,6 +170,7 @@ impl Request {
             xid,
             broadcast: flags & 0x80 != 0,
             ciaddr,
+            giaddr,
             chaddr,
             requested: options.address(code::REQUESTED_ADDRESS)?,
             lease_time: options.number(code::LEASE_TIME)?,
@@ -186,16 +180,38 @@ impl Request {
             client_id: options.client_id()?,
             rapid_commit: options.get(code::RAPID_COMMIT).is_some(),
             hostname: options.hostname(),
+            relay_agent: options.get(code::RELAY_AGENT).map(<[u8]>::to_vec),
         })
     }
 
     /// Whether the client wants option `code`: it does if it said so, or said
     /// nothing (RFC 2132, section 9.8).
     #[must_use]
-    pub fn wants(&self, code: OptionCode) -> bool {
+    pub fn wants(&self, code: u8) -> bool {
         self.parameters
             .as_ref()
-            .is_none_or(|list| list.contains(&u8::from(code)))
+            .is_none_or(|list| list.contains(&code))
+    }
+
+    /// Whether the client has said that it wants option `code`.
+    #[must_use]
+    pub fn asks_for(&self, code: u8) -> bool {
+        self.parameters.is_some() && self.wants(code)
+    }
+
+    /// Whether a relay has passed it on.
+    #[must_use]
+    pub fn is_relayed(&self) -> bool {
+        !self.giaddr.is_unspecified()
+    }
+
+    /// What stands for the identifier of a client that sends none: hardware type and
+    /// address (RFC 2131, section 4.2), which is also what most clients send.
+    #[must_use]
+    pub fn id_by_mac(&self) -> Vec<u8> {
+        let mut id = vec![ETHERNET];
+        id.extend(self.chaddr.0);
+        id
     }
 
     /// How many bytes a reply may have, on a link with this MTU.
@@ -213,6 +229,14 @@ fn is_station(mac: Mac) -> bool {
     first & 1 == 0 && mac != Mac([0; 6])
 }
 
+/// The relay's address in a message of any bytes, by which the server that has its subnet is
+/// found; nothing if there is none.
+#[must_use]
+pub fn relay_of(payload: &[u8]) -> Option<Ipv4Addr> {
+    let octets: [u8; 4] = payload.get(GIADDR)?.try_into().ok()?;
+    Some(Ipv4Addr::from(octets)).filter(|giaddr| !giaddr.is_unspecified())
+}
+
 /// The fixed fields not yet taken.
 struct Fields<'a>(&'a [u8]);
 
@@ -224,12 +248,13 @@ impl Fields<'_> {
     }
 }
 
-/// The options that the server reads, parts of one joined (RFC 3396, section 7).
+/// The options that the server reads, in the order of [`READ`], parts of one joined (RFC
+/// 3396, section 7).
 #[derive(Debug, Default)]
-struct Options(BTreeMap<u8, Vec<u8>>);
+struct Options<'a>([Option<Cow<'a, [u8]>>; READ.len()]);
 
-impl Options {
-    fn parse(area: &[u8], file: &[u8], sname: &[u8]) -> Result<Self, PacketError> {
+impl<'a> Options<'a> {
+    fn parse(area: &'a [u8], file: &'a [u8], sname: &'a [u8]) -> Result<Self, PacketError> {
         let mut options = Self::default();
         options.collect(area)?;
         // RFC 2131, section 4.1: "The options in the 'options' field MUST be
@@ -247,7 +272,7 @@ impl Options {
         Ok(options)
     }
 
-    fn collect(&mut self, mut area: &[u8]) -> Result<(), PacketError> {
+    fn collect(&mut self, mut area: &'a [u8]) -> Result<(), PacketError> {
         while let Some((code, rest)) = area.split_first() {
             match *code {
                 code::PAD => area = rest,
@@ -257,9 +282,7 @@ impl Options {
                     let (value, rest) = rest
                         .split_at_checked(usize::from(*len))
                         .ok_or(PacketError::CutOff)?;
-                    if code::READ.contains(&code) {
-                        self.0.entry(code).or_default().extend_from_slice(value);
-                    }
+                    self.add(code, value);
                     area = rest;
                 }
             }
@@ -267,8 +290,18 @@ impl Options {
         Ok(())
     }
 
+    fn add(&mut self, code: u8, value: &'a [u8]) {
+        let place = READ.iter().position(|read| *read == code);
+        match place.and_then(|place| self.0.get_mut(place)) {
+            Some(Some(first)) => first.to_mut().extend_from_slice(value),
+            Some(none) => *none = Some(Cow::Borrowed(value)),
+            None => {}
+        }
+    }
+
     fn get(&self, code: u8) -> Option<&[u8]> {
-        self.0.get(&code).map(Vec::as_slice)
+        let place = READ.iter().position(|read| *read == code)?;
+        self.0.get(place)?.as_deref()
     }
 
     fn fixed<const N: usize>(&self, code: u8) -> Result<Option<[u8; N]>, PacketError> {
@@ -315,67 +348,4 @@ impl Options {
         }
         String::from_utf8(name.to_vec()).ok()
     }
-}
-
-/// The fields in which replies differ.
-#[derive(Clone, Copy, Debug)]
-pub struct ReplyHeader {
-    /// OFFER, ACK or NAK.
-    pub kind: MessageType,
-    /// The address that the client has said to have.
-    pub ciaddr: Ipv4Addr,
-    /// The address that it is given.
-    pub yiaddr: Ipv4Addr,
-}
-
-/// Writes the reply to `request`, of `limit` bytes at most. Options that come
-/// first in `options` are the last to be left out.
-///
-/// # Errors
-/// If the message cannot be encoded; with options of sane length it always can.
-pub fn encode(
-    request: &Request,
-    header: ReplyHeader,
-    options: &[DhcpOption],
-    limit: usize,
-) -> Result<Vec<u8>, EncodeError> {
-    let none = Ipv4Addr::UNSPECIFIED;
-    let chaddr = request.chaddr.0;
-    let mut message = Message::new_with_id(
-        request.xid,
-        header.ciaddr,
-        header.yiaddr,
-        none,
-        none,
-        &chaddr,
-    );
-    let flags = Flags::default();
-    message
-        .set_opcode(Opcode::BootReply)
-        .set_flags(if request.broadcast {
-            flags.set_broadcast()
-        } else {
-            flags
-        });
-
-    let mut bytes = message.to_vec()?;
-    debug_assert_eq!(bytes.len(), HEADER_LEN);
-    bytes.extend(DhcpOption::MessageType(header.kind).to_vec()?);
-    // RFC 6842, section 3: "If the 'client identifier' option is present in a
-    // message received from a client, the server MUST return the 'client
-    // identifier' option, unaltered, in its response message."
-    if let Some(id) = &request.client_id {
-        bytes.extend(DhcpOption::ClientIdentifier(id.clone()).to_vec()?);
-    }
-    for option in options {
-        let option = option.to_vec()?;
-        if bytes.len() + option.len() < limit {
-            bytes.extend(option);
-        }
-    }
-    bytes.push(v4::OptionCode::End.into());
-    if bytes.len() < SHORTEST_REPLY {
-        bytes.resize(SHORTEST_REPLY, code::PAD);
-    }
-    Ok(bytes)
 }
