@@ -15,6 +15,7 @@ mod forwarding;
 mod healing;
 mod left_behind;
 mod links;
+mod observe;
 mod profile;
 mod registration;
 mod retry;
@@ -27,7 +28,6 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use ipnetwork::IpNetwork;
 use registry::cgroup2::Hierarchy;
 use registry::{HostId, LeaderId, MachineName};
 use tokio::sync::mpsc;
@@ -35,17 +35,16 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::dhcp_wire::Wire;
-use crate::log::Pace;
 use crate::machines::{Claims, RegistryDir};
 use crate::nft;
 use crate::profiles::Profiles;
-use crate::rtnl::{Author, Event, LinkAddress, Monitor, Requests};
+use crate::rtnl::{LinkAddress, Monitor, Requests};
 use crate::subnets::SubnetStore;
 use crate::supervisors::{self, ConnectionId, SupervisorEvent};
 use crate::sysctl::UndoRecord;
 use crate::upstream_dns::UpstreamDns;
 use crate::worker::Worker;
-use crate::world::{Touched, World};
+use crate::world::World;
 
 use firewall::Firewall;
 use healing::Healing;
@@ -58,20 +57,11 @@ pub use status::{LeaseStatus, ListedMachine, MachineStatus, Query};
 
 /// How many links or inputs are seen to before others get their turn.
 const AT_ONCE: u32 = 16;
-/// How many events are taken in at most that were told already: more than the links of one
-/// turn bring about.
-const WAITING_MAX: usize = 1024;
-/// How many events are taken in before the marked links are reconciled.
-const BATCH: usize = 256;
 /// How many events other than the kernel's may wait.
 const INPUTS: usize = 1024;
 /// How long after lost events all is read anew at the earliest: what loses events seldom
 /// loses one alone.
 const RESYNCHRONIZE_AFTER: Duration = Duration::from_millis(100);
-/// Of netd's time, reading all anew takes one part in so many at the most.
-const RESYNCHRONIZE_SHARE: u32 = 4;
-/// Lines about lost events.
-static OVERRUN: Pace = Pace::new();
 /// How long after a failure it is tried again to read the host's state anew.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How often it is looked for subnets that nobody has used for long.
@@ -359,96 +349,6 @@ impl Daemon {
             // However much comes in, the servers of the links get their turn.
             tokio::task::yield_now().await;
         }
-    }
-
-    fn take_kernel_events(&mut self, first: (Event, Author)) -> Result<(), Broken> {
-        self.take_kernel_event(first);
-        for _ in 1..BATCH {
-            match self.monitor.try_next()? {
-                Some(told) => self.take_kernel_event(told),
-                None => break,
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes in what the kernel has told already, much of it of netd's own doing: what is
-    /// not read in time is lost.
-    fn take_waiting_events(&mut self) -> Result<(), Broken> {
-        for _ in 0..WAITING_MAX {
-            match self.monitor.try_next()? {
-                Some(told) => self.take_kernel_event(told),
-                None => break,
-            }
-        }
-        Ok(())
-    }
-
-    fn take_kernel_event(&mut self, (event, author): (Event, Author)) {
-        if event != Event::Overrun {
-            self.apply(event, author);
-            return;
-        }
-        OVERRUN.say(|more| {
-            tracing::info!(
-                "the kernel's events came faster than they were read: reading all anew{more}"
-            );
-        });
-        let after = Instant::now() + self.resynchronize_pause;
-        // Not put off again and again by those that are lost meanwhile.
-        self.resynchronize_at.get_or_insert(after);
-    }
-
-    fn apply(&mut self, event: Event, author: Author) {
-        self.note_taken(&event, author);
-        self.note_ipv6(&event);
-        let new_prefix = match &event {
-            Event::Address(address) => Some((address.address, address.index)),
-            Event::Route(route) | Event::RouteReplaced(route) if !route.is_default() => {
-                Some((route.destination, route.link.unwrap_or(0)))
-            }
-            _ => None,
-        };
-        let touched = self.world.apply(event);
-        self.take_touched(touched, new_prefix);
-    }
-
-    fn take_touched(&mut self, touched: Vec<Touched>, new_prefix: Option<(IpNetwork, u32)>) {
-        for touched in touched {
-            match touched {
-                Touched::HostAddress(ip) => self.host_address_changed(ip),
-                Touched::Link(index) => {
-                    self.dirty.insert(index);
-                }
-                Touched::Uplinks => self.uplinks_dirty = true,
-                Touched::Prefixes => {
-                    if let Some((prefix, link)) = new_prefix {
-                        self.notice_clash(prefix, link);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Reads all that is there, and marks every link.
-    async fn resynchronize(&mut self) -> Result<(), crate::rtnl::RtnlError> {
-        let began = Instant::now();
-        // After a loss the kernel tells nothing more until what it had queued was read.
-        self.monitor.discard()?;
-        let snapshot = self.monitor.snapshot().await?;
-        self.resynchronize_pause = RESYNCHRONIZE_AFTER.max(began.elapsed() * RESYNCHRONIZE_SHARE);
-        self.world.reset(snapshot);
-        for own in self.links.values_mut() {
-            // What was told now is newer.
-            own.guarded = false;
-        }
-        self.dirty.extend(self.world.links().map(|link| link.index));
-        self.dirty.extend(self.links.keys());
-        self.dirty.extend(&self.retired);
-        self.look_for_ipv6();
-        self.uplinks_dirty = true;
-        self.host_addresses_changed();
-        Ok(())
     }
 
     async fn take(&mut self, input: Input) {

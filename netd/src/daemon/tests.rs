@@ -1,6 +1,7 @@
 //! The daemon in a network namespace of its own: links, events and sysctls are the
 //! kernel's, and a test says when they are read.
 
+use ipnetwork::IpNetwork;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command};
