@@ -361,7 +361,6 @@ impl Client {
                 self.wish = Some(address);
                 State::Rebooting(self.exchange(now), Former { address, lease })
             }
-            State::Held(lease, _) => State::Held(lease, Phase::Bound),
             other => other,
         };
     }
