@@ -3,9 +3,10 @@
 //!
 //! [`server`] is the server: a state machine without I/O and the task that runs
 //! it at a link ([`crate::dhcp_wire`]). [`client`] is the client: a state machine without
-//! I/O.
+//! I/O, and so is [`relay`], which passes requests on to a server elsewhere.
 
 pub mod client;
+pub mod relay;
 pub mod server;
 
 use registry::Mac;
