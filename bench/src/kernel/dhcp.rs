@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, socket_with};
 
 /// How long is waited for an answer before it is asked again.
-const AGAIN: Duration = Duration::from_millis(50);
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// Clients on the links of one network namespace, all by one socket.
 #[derive(Debug)]

@@ -70,10 +70,15 @@ fn daemons(extent: Extent) {
 /// What a daemon has in memory as links come to those that it serves already.
 fn by_links(host: &Host, daemon: Process, counts: &[u32], group: u32) -> Vec<(u32, Memory)> {
     links::prepare(host);
+    // networkd configures a link only with a carrier.
+    let others = match group {
+        LINK_GROUP => links::Others::Down,
+        _ => links::Others::Up,
+    };
     let mut made = 0;
     let measured = counts.iter().map(|&count| {
         if count > made {
-            links::make_and_wait(host, made..count, group, links::Others::Up);
+            links::make_and_wait(host, made..count, group, others);
             made = count;
         }
         daemon.settle();
