@@ -16,8 +16,8 @@ use super::code;
 const SMALLEST_LIMIT: u16 = 576;
 /// The IPv4 and UDP headers, which a client's limit may or may not count.
 const IP_UDP_LEN: usize = 28;
-/// The longest client identifier: what one option holds.
-const CLIENT_ID_MAX: usize = 255;
+/// What one option holds, and so the longest value that comes back in the answer.
+const SINGLE_MAX: usize = 255;
 /// The longest host name that is kept, for show.
 const HOSTNAME_MAX: usize = 64;
 /// The most relays that a message passes (RFC 1542, section 4.1.1).
@@ -177,10 +177,10 @@ impl Request {
             server_id: options.address(code::SERVER_ID)?,
             parameters: options.get(code::PARAMETERS).map(<[u8]>::to_vec),
             max_size: options.fixed(code::MAX_SIZE)?.map(u16::from_be_bytes),
-            client_id: options.client_id()?,
+            client_id: options.single(code::CLIENT_ID)?,
             rapid_commit: options.get(code::RAPID_COMMIT).is_some(),
             hostname: options.hostname(),
-            relay_agent: options.get(code::RELAY_AGENT).map(<[u8]>::to_vec),
+            relay_agent: options.single(code::RELAY_AGENT)?,
         })
     }
 
@@ -330,11 +330,12 @@ impl<'a> Options<'a> {
         }
     }
 
-    fn client_id(&self) -> Result<Option<Vec<u8>>, PacketError> {
-        match self.get(code::CLIENT_ID) {
+    /// A value that one option has room for; nothing, if it is empty.
+    fn single(&self, code: u8) -> Result<Option<Vec<u8>>, PacketError> {
+        match self.get(code) {
             None | Some([]) => Ok(None),
-            Some(id) if id.len() > CLIENT_ID_MAX => Err(PacketError::WrongLength(code::CLIENT_ID)),
-            Some(id) => Ok(Some(id.to_vec())),
+            Some(value) if value.len() > SINGLE_MAX => Err(PacketError::WrongLength(code)),
+            Some(value) => Ok(Some(value.to_vec())),
         }
     }
 

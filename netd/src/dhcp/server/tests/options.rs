@@ -238,6 +238,29 @@ fn relayed_messages_are_answered_to_the_relay() {
     assert!(bench.from(4, router, SERVER, bytes).is_none());
 }
 
+/// RFC 3046, section 2: its length is one octet. What would leave no room for the answer is
+/// not echoed.
+#[test]
+fn what_a_relay_says_is_as_long_as_an_option() {
+    let with_agent = |parts: &[usize]| {
+        let mut bytes = discover(guest(1)).to_vec().unwrap();
+        bytes[24..28].copy_from_slice(&address(9).octets());
+        bytes.pop();
+        for length in parts {
+            bytes.extend([82, u8::try_from(*length).unwrap()]);
+            bytes.extend(vec![7; *length]);
+        }
+        bytes.push(255);
+        Bench::new().from(4, guest(9), SERVER, bytes)
+    };
+    let offer = with_agent(&[255]).unwrap();
+    assert!(offer.transmit.payload.len() <= 548);
+    for code in [53, 54, 51, 58, 59, 1] {
+        assert!(value(&offer, code).is_some(), "{code}");
+    }
+    assert!(with_agent(&[255, 1]).is_none());
+}
+
 #[test]
 fn relays_of_other_subnets_and_relays_of_relays_without_end_are_ignored() {
     let mut bench = Bench::new();
