@@ -36,8 +36,10 @@ impl Daemon {
         let handle = Handle::default();
         let (told, queue) = (handle.told(), self.worker.queue());
         let log = event_log(*machine);
+        // Not within the future, which would have room for it a second time.
+        let server = Box::new(Server::new(config));
         tokio::task::spawn_local(async move {
-            server::serve(&port, Server::new(config), told, log).await;
+            server::serve(&port, *server, told, log).await;
             if let Some(descriptor) = port.close() {
                 queue.add(move || drop(descriptor));
             }

@@ -109,13 +109,18 @@ impl std::fmt::Debug for Surroundings<'_> {
 
 /// Runs `server` at `port` until its handle is dropped, with nothing kept and nothing
 /// probed; see [`serve_with`].
-pub async fn serve(port: &Port, server: Server, told: Told, tell: impl FnMut(Event)) -> Server {
+pub fn serve<'a>(
+    port: &'a Port,
+    server: Server,
+    told: Told,
+    tell: impl FnMut(Event) + 'a,
+) -> impl Future<Output = Server> + 'a {
     let surroundings = Surroundings {
         tell: Box::new(tell),
         probe: None,
         commits: None,
     };
-    serve_with(port, server, told, surroundings).await
+    serve_with(port, server, told, surroundings)
 }
 
 /// Runs `server` at `port` until its handle is dropped, and gives it back with its
@@ -124,12 +129,23 @@ pub async fn serve(port: &Port, server: Server, told: Told, tell: impl FnMut(Eve
 /// A link cannot make it do more than its bounds: when its messages of a second
 /// are used up, nothing is read, and what does not fit the small room for those that wait
 /// is dropped. A link that goes down or away ends nothing; whoever owns the link says stop.
-pub async fn serve_with(
-    port: &Port,
+pub fn serve_with<'a>(
+    port: &'a Port,
     server: Server,
     told: Told,
+    surroundings: Surroundings<'a>,
+) -> impl Future<Output = Server> + 'a {
+    // A future has room for each of its steps: without this for the server several times.
+    let server = Box::new(server);
+    async move { *run(port, server, told, surroundings).await }
+}
+
+async fn run(
+    port: &Port,
+    server: Box<Server>,
+    told: Told,
     surroundings: Surroundings<'_>,
-) -> Server {
+) -> Box<Server> {
     let Surroundings {
         tell,
         probe,
@@ -185,7 +201,7 @@ async fn at(when: Option<Instant>) {
 /// A server with its surroundings.
 struct Link<'a, 'b> {
     port: &'a Port,
-    server: Server,
+    server: Box<Server>,
     tell: Box<dyn FnMut(Event) + 'b>,
     probe: Option<Box<dyn FnMut(Ipv4Addr) + 'b>>,
     durable: Durable,
