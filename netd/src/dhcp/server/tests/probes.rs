@@ -149,6 +149,30 @@ fn few_wait_and_few_of_one_port() {
     assert_eq!(bench.server.counts().put_off, 180);
 }
 
+/// Who has as many as it may have by the time its address is probed gets none, and the
+/// address is another's.
+#[test]
+fn the_quota_is_that_of_the_moment_of_the_offer() {
+    let mut bench = probing();
+    let client = |number: u8| discover(guest(1)).id(&[0, number]);
+    for number in 0..9 {
+        assert!(bench.ask(client(number)).is_none());
+    }
+    let probes = bench.probes.clone();
+    let others = (2..255).map(|last| Ipv4Addr::new(10, 0, 0, last));
+    let others = others.filter(|address| !probes.contains(address));
+    for (number, address) in (10..18).zip(others) {
+        let request = init_reboot(guest(1), address).id(&[0, number]);
+        bench.ask(request).unwrap().is_ack_for(address);
+    }
+    for address in std::mem::take(&mut bench.probes) {
+        assert!(bench.probed(address, true).is_none());
+    }
+    assert_eq!(bench.server.counts().quota, 9);
+    let usage = bench.server.usage();
+    assert_eq!((usage.held, usage.free), (8, 245));
+}
+
 #[test]
 fn who_comes_back_does_not_wait_and_who_wishes_does() {
     let mut bench = probing();

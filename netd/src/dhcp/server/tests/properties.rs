@@ -81,6 +81,8 @@ proptest! {
             if step.reconfigure {
                 bench.configure(config());
             }
+            let usage = bench.server.usage();
+            prop_assert_eq!(usage.free + usage.held + usage.resting, 12, "no address is lost");
             let now = bench.now;
             held.retain(|_, (_, until)| *until > now);
             let before = bench.leased();
