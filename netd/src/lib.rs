@@ -31,6 +31,7 @@ pub mod profiles;
 pub mod ra;
 pub mod random;
 pub mod rtnl;
+pub mod socket_filter;
 pub mod state_watch;
 pub mod subnets;
 pub mod supervisors;

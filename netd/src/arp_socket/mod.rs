@@ -13,6 +13,7 @@ use tokio::io::unix::AsyncFd;
 use crate::acd::ArpPacket;
 use crate::async_fd::watch;
 use crate::dhcp_wire::sys as packet_socket;
+use crate::socket_filter;
 
 /// A socket for ARP packets of one link or of all of them.
 ///
@@ -84,7 +85,7 @@ impl ArpSocket {
         })?;
         let option = |option| move |source| ArpSocketError::Option { option, source };
         packet_socket::limit_receive_buffer(&socket).map_err(option("SO_RCVBUF"))?;
-        packet_socket::attach_filter(&socket, &filter::ARP).map_err(option("SO_ATTACH_FILTER"))?;
+        socket_filter::attach(&socket, &filter::ARP).map_err(option("SO_ATTACH_FILTER"))?;
         packet_socket::ignore_outgoing(&socket).map_err(option("PACKET_IGNORE_OUTGOING"))?;
         // Last: before it is bound to a protocol the socket receives nothing, and so
         // nothing that the filter has not seen.

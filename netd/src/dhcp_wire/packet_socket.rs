@@ -12,6 +12,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::{Received, filter, frame, sys};
 use crate::dhcp::server::Transmit;
+use crate::socket_filter;
 
 /// The longest IPv4 packet that is read, in bytes. Requests are smaller than the
 /// 1500 bytes of an Ethernet frame.
@@ -72,7 +73,8 @@ impl PacketSocket {
         })?;
         let option = |option| move |source| OpenError::Option { option, source };
         sys::limit_receive_buffer(&socket).map_err(option("SO_RCVBUF"))?;
-        sys::attach_filter(&socket, &filter::DHCP_REQUESTS).map_err(option("SO_ATTACH_FILTER"))?;
+        socket_filter::attach(&socket, &filter::DHCP_REQUESTS)
+            .map_err(option("SO_ATTACH_FILTER"))?;
         sys::want_auxdata(&socket).map_err(option("PACKET_AUXDATA"))?;
         // A socket bound to one protocol hears nothing of this host's own anyway; one for
         // all protocols, as on a bridge's port, would.

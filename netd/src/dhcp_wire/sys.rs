@@ -6,7 +6,7 @@ use std::mem::{size_of, size_of_val, zeroed};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
 
-use libc::{c_int, sock_filter, sockaddr_ll, socklen_t};
+use libc::{c_int, sockaddr_ll, socklen_t};
 use registry::Mac;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -41,16 +41,6 @@ pub fn want_auxdata(socket: &OwnedFd) -> io::Result<()> {
 
 pub fn ignore_outgoing(socket: &OwnedFd) -> io::Result<()> {
     set::<c_int>(socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1)
-}
-
-pub fn attach_filter(socket: &OwnedFd, filter: &[sock_filter]) -> io::Result<()> {
-    let len = u16::try_from(filter.len()).map_err(io::Error::other)?;
-    // The kernel only reads what it points to, and copies it.
-    let program = libc::sock_fprog {
-        len,
-        filter: filter.as_ptr().cast_mut(),
-    };
-    set(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
 }
 
 /// Receives IPv4 packets of the link from now on.

@@ -8,11 +8,13 @@ mod author;
 mod chunk;
 mod dump;
 mod error;
+mod filter;
 mod link;
 mod monitor;
 mod netconf;
 mod requests;
 mod route;
+mod throttle;
 
 pub(crate) use address::is_link_local;
 pub use address::{ADDRESS_PROTOCOL, LinkAddress};

@@ -10,11 +10,15 @@ use rtnetlink::packet_route::RouteNetlinkMessage;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::time::Instant;
 
 use super::chunk::Chunk;
 use super::dump::Dumps;
+use super::filter::NOT_OF_PORTS;
+use super::throttle::Throttle;
 use super::{Author, Link, LinkAddress, Route, RtnlError};
 use crate::netlink::{self, DATAGRAM_MAX};
+use crate::socket_filter;
 
 /// Room for events that were not read yet, in bytes. The kernel gives what its limit
 /// allows; what is lost all the same is an [`Event::Overrun`].
@@ -78,6 +82,7 @@ pub struct Monitor {
     chunk: Chunk,
     /// What came and was not asked for yet.
     waiting: VecDeque<(Event, Author)>,
+    throttle: Throttle,
     dumps: Dumps,
 }
 
@@ -101,11 +106,13 @@ impl Monitor {
             buffer: vec![0; DATAGRAM_MAX],
             chunk: Chunk::default(),
             waiting: VecDeque::new(),
+            throttle: Throttle::new(Instant::now()),
             dumps: Dumps::open().map_err(RtnlError::Open)?,
         })
     }
 
-    /// Waits for the next change. Nothing is lost if the future is dropped.
+    /// Waits for the next change, for a moment longer while there are very many. Nothing
+    /// is lost if the future is dropped.
     ///
     /// # Errors
     /// The socket is broken, for which there is no known reason.
@@ -114,10 +121,16 @@ impl Monitor {
             if let Some(told) = self.try_next()? {
                 return Ok(told);
             }
+            if let Some(until) = self.throttle.pause(Instant::now()) {
+                tokio::time::sleep_until(until).await;
+                continue;
+            }
             let mut ready = self.socket.readable().await?;
             // Between the two something may have come: only an empty queue is waited for.
             let socket = self.socket.get_ref().as_fd();
-            if !take(socket, &mut self.buffer, &mut self.chunk, &mut self.waiting)? {
+            let read = take(socket, &mut self.buffer, &mut self.chunk, &mut self.waiting)?;
+            self.throttle.note(read, Instant::now());
+            if read == 0 {
                 ready.clear_ready();
             }
         }
@@ -132,11 +145,18 @@ impl Monitor {
             if let Some(told) = self.waiting.pop_front() {
                 return Ok(Some(told));
             }
-            let socket = self.socket.get_ref().as_fd();
-            if !take(socket, &mut self.buffer, &mut self.chunk, &mut self.waiting)? {
+            if self.throttle.pause(Instant::now()).is_some() || !self.read()? {
                 return Ok(None);
             }
         }
+    }
+
+    /// Reads what waits in the socket, up to a bound. Whether there was anything.
+    fn read(&mut self) -> io::Result<bool> {
+        let socket = self.socket.get_ref().as_fd();
+        let read = take(socket, &mut self.buffer, &mut self.chunk, &mut self.waiting)?;
+        self.throttle.note(read, Instant::now());
+        Ok(read > 0)
     }
 
     /// Throws away what was not read yet, before all is read anew.
@@ -190,6 +210,7 @@ fn subscribe(room: usize) -> io::Result<AsyncFd<OwnedFd>> {
         groups |= 1 << (group as u32 - 1);
     }
     let own = rustix::net::netlink::SocketAddrNetlink::new(0, groups);
+    socket_filter::attach(&socket, &NOT_OF_PORTS)?;
     rustix::net::bind(&socket, &own)?;
     crate::async_fd::watch(socket, Interest::READABLE)
 }
@@ -205,14 +226,14 @@ pub(super) fn open() -> io::Result<OwnedFd> {
     )?)
 }
 
-/// Reads what waits in the socket, up to a bound. Whether there was anything.
+/// Reads what waits in a socket, up to a bound. How many datagrams, losses among them.
 fn take(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
     chunk: &mut Chunk,
     events: &mut VecDeque<(Event, Author)>,
-) -> io::Result<bool> {
-    let (mut any, mut lost) = (false, false);
+) -> io::Result<usize> {
+    let (mut read, mut lost) = (0, false);
     while !chunk.is_full() && !lost {
         match netlink::receive(socket, buffer) {
             Ok(None) => break,
@@ -224,13 +245,13 @@ fn take(
             Err(error) if is_loss(&error) => lost = true,
             Err(error) => return Err(error),
         }
-        any = true;
+        read += 1;
     }
     chunk.drain(|message| events.extend(decode(message)));
     if lost {
         events.push_back((Event::Overrun, Author::default()));
     }
-    Ok(any)
+    Ok(read)
 }
 
 /// Whether an error says that events were lost, and nothing worse.
