@@ -63,11 +63,15 @@ impl<'h> Ends<'h> {
     }
 
     /// Has `test` done while requests are handed out.
-    fn meanwhile(&mut self, runtime: &Runtime, test: impl AsyncFnOnce(&Port, &PacketSocket)) {
+    fn meanwhile(
+        &mut self,
+        runtime: &Runtime,
+        test: impl AsyncFnOnce(&mut Wire, &Port, &PacketSocket),
+    ) {
         let reader = self.reader.take();
         runtime.block_on(async {
             tokio::select! {
-                () = test(&self.server, &self.client) => {}
+                () = test(&mut self.wire, &self.server, &self.client) => {}
                 () = read(reader) => {}
             }
         });
@@ -118,7 +122,7 @@ fn hears_requests_to_this_host_and_nothing_else() {
         let own = mac_of(&host, "ve-box");
         let all = Mac([0xff; 6]);
         let to = |address, port| SocketAddrV4::new(address, port);
-        ends.meanwhile(&runtime, async |server, client| {
+        ends.meanwhile(&runtime, async |_, server, client| {
             // Each that must not be heard goes first; what is heard next shows that it wasn't.
             for (bad, to_mac, to_address) in [
                 ("another port", own, to(SERVER, 68)),
@@ -185,7 +189,7 @@ fn hears_what_the_kernel_sends_with_its_checksum_still_open() {
                 .send_to(b"from a plain socket", "255.255.255.255:67")
                 .unwrap();
         });
-        ends.meanwhile(&runtime, async |server, _| {
+        ends.meanwhile(&runtime, async |_, server, _| {
             assert_eq!(text(&next(server).await), "from a plain socket", "{by:?}");
         });
     }
@@ -205,7 +209,7 @@ fn works_again_after_the_link_was_down() {
         assert_eq!(down.unwrap_err().kind(), ErrorKind::NetworkDown);
         host.run("ip link set ve-box up; ip link set ve-box down");
         host.run("ip link set ve-box up");
-        ends.meanwhile(&runtime, async |server, client| {
+        ends.meanwhile(&runtime, async |_, server, client| {
             let deadline = Instant::now() + PATIENCE;
             // The other end may need a moment to see the carrier.
             while client
@@ -237,32 +241,39 @@ fn a_group_that_another_program_listens_to_is_left_to_it() {
     });
 }
 
-/// Each link's requests come to its own server, and to none once that has ended.
-#[test]
-fn requests_come_to_the_server_of_their_link() {
-    let (host, runtime) = (Host::new(), runtime());
-    let mut ends = Ends::open(By::Log, &host, &runtime);
+/// Another link to the container: its index, and a client's socket at its other end.
+fn other_link(host: &Host, container: &Peer<'_>, runtime: &Runtime) -> (u32, PacketSocket) {
     host.run(&format!(
         "ip link add ve-other group {} type veth peer name host1 netns box
          ip link set ve-other up; ip -n box link set host1 up",
         registry::LINK_GROUP
     ));
-    let other = ifindex(&host.run("ip -o link show ve-other"));
-    let there = ifindex(&ends.container.run("ip -o link show host1"));
+    let there = ifindex(&container.run("ip -o link show host1"));
+    let client = container.enter(|| {
+        let _guard = runtime.enter();
+        PacketSocket::open(there).unwrap()
+    });
+    (ifindex(&host.run("ip -o link show ve-other")), client)
+}
+
+/// Sends a request to all.
+fn say(client: &PacketSocket, text: &str) {
+    let broadcast = SocketAddrV4::new(Ipv4Addr::BROADCAST, 67);
+    let sent = client.send(&request(client.ifindex(), Mac([0xff; 6]), broadcast, text));
+    sent.unwrap();
+}
+
+/// Each link's requests come to its own server, and to none once that has ended.
+#[test]
+fn requests_come_to_the_server_of_their_link() {
+    let (host, runtime) = (Host::new(), runtime());
+    let mut ends = Ends::open(By::Log, &host, &runtime);
+    let (other, client) = other_link(&host, &ends.container, &runtime);
     // The later one of two has the place, also when the earlier one ends after that.
     let first = ends.wire.port(other).unwrap();
     let second = ends.wire.port(other).unwrap();
     drop(first);
-    let client = ends.container.enter(|| {
-        let _guard = runtime.enter();
-        PacketSocket::open(there).unwrap()
-    });
-    let broadcast = SocketAddrV4::new(Ipv4Addr::BROADCAST, 67);
-    let say = |client: &PacketSocket, text| {
-        let sent = client.send(&request(client.ifindex(), Mac([0xff; 6]), broadcast, text));
-        sent.unwrap();
-    };
-    ends.meanwhile(&runtime, async |server, own| {
+    ends.meanwhile(&runtime, async |_, server, own| {
         say(&client, "by the other");
         say(own, "by its own");
         assert_eq!(text(&next(server).await), "by its own");
@@ -271,6 +282,43 @@ fn requests_come_to_the_server_of_their_link() {
         say(&client, "to nobody");
         say(own, "again");
         assert_eq!(text(&next(server).await), "again");
+    });
+}
+
+/// A link needs no server before somebody asks on it, and its first request is not lost.
+#[test]
+fn requests_wait_for_the_server_that_they_call_for() {
+    let (host, runtime) = (Host::new(), runtime());
+    let mut ends = Ends::open(By::Log, &host, &runtime);
+    let (other, client) = other_link(&host, &ends.container, &runtime);
+    ends.meanwhile(&runtime, async |wire, server, own| {
+        let called = async |wire: &mut Wire| tokio::time::timeout(PATIENCE, wire.asked()).await;
+        let expected = wire.expect(other).unwrap();
+        for text in ["first", "second"] {
+            say(&client, text);
+        }
+        assert_eq!(called(wire).await, Ok(other));
+        let port = wire.port(other).unwrap();
+        drop(expected);
+        for wanted in ["first", "second"] {
+            assert_eq!(text(&next(&port).await), wanted);
+        }
+        // Once for a link, until its server has ended.
+        say(&client, "third");
+        assert_eq!(text(&next(&port).await), "third");
+        drop(port);
+        let expected = wire.expect(other).unwrap();
+        say(&client, "anew");
+        assert_eq!(called(wire).await, Ok(other));
+        drop(expected);
+        // Of a link that is gone nothing is kept.
+        say(&client, "to nobody");
+        say(own, "again");
+        assert_eq!(text(&next(server).await), "again");
+        drop(wire.expect(other));
+        let port = wire.port(other).unwrap();
+        say(&client, "last");
+        assert_eq!(text(&next(&port).await), "last");
     });
 }
 

@@ -7,35 +7,67 @@ use registry::mac::Side;
 use registry::{Mac, MachineName};
 
 use super::Daemon;
+use super::links::OwnLink;
 use crate::dhcp::server::{self, Event, Handle, Server, ServerConfig};
+use crate::dhcp_wire::Expected;
 use crate::log;
 use crate::rtnl::Link;
-use crate::subnets::Subnets;
 
 /// A link logs something that a container can bring about at most this often.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
+/// The DHCP server of a link.
+#[derive(Debug)]
+pub(super) enum Service {
+    /// It is made when somebody asks it: most containers have their address from rspawn.
+    Expected { _guard: Expected },
+    /// It runs.
+    Running(Handle),
+}
+
+impl Service {
+    pub(super) fn running(&self) -> Option<&Handle> {
+        match self {
+            Self::Expected { .. } => None,
+            Self::Running(handle) => Some(handle),
+        }
+    }
+}
+
 impl Daemon {
+    /// Sees to it that a link's clients are served. Whether all is well.
+    pub(super) fn serve_dhcp(&mut self, link: &Link) -> bool {
+        if !self.profile_of(link).dhcp_server {
+            return true;
+        }
+        let Some(guard) = self.wire.expect(link.index) else {
+            return self.start_dhcp(link.index);
+        };
+        if let Some(own) = self.links.get_mut(&link.index) {
+            own.dhcp = Some(Service::Expected { _guard: guard });
+        }
+        true
+    }
+
     /// Starts the server of a link that has an IPv4 subnet. Whether all is well.
-    pub(super) fn start_dhcp(
-        &mut self,
-        link: &Link,
-        machine: &MachineName,
-        subnets: &Subnets,
-    ) -> bool {
-        let Some(config) = self.dhcp_config(link, machine, subnets) else {
+    pub(super) fn start_dhcp(&mut self, index: u32) -> bool {
+        let runs = |own: &OwnLink| matches!(own.dhcp, Some(Service::Running(_)));
+        if self.links.get(&index).is_some_and(runs) {
+            return true;
+        }
+        let Some((machine, config)) = self.dhcp_config(index) else {
             return true;
         };
-        let port = match self.wire.port(link.index) {
+        let port = match self.wire.port(index) {
             Ok(port) => port,
             Err(error) => {
-                tracing::error!(%machine, "no DHCP on {}: {}", link.name, log::chain(&error));
+                tracing::error!(%machine, "no DHCP: {}", log::chain(&error));
                 return false;
             }
         };
         let handle = Handle::default();
         let (told, queue) = (handle.told(), self.worker.queue());
-        let log = event_log(*machine);
+        let log = event_log(machine);
         // Not within the future, which would have room for it a second time.
         let server = Box::new(Server::new(config));
         tokio::task::spawn_local(async move {
@@ -44,8 +76,8 @@ impl Daemon {
                 queue.add(move || drop(descriptor));
             }
         });
-        if let Some(own) = self.links.get_mut(&link.index) {
-            own.dhcp = Some(handle);
+        if let Some(own) = self.links.get_mut(&index) {
+            own.dhcp = Some(Service::Running(handle));
         }
         true
     }
@@ -53,26 +85,19 @@ impl Daemon {
     /// Tells every server what changed of what it hands out.
     pub(super) fn refresh_dhcp(&self) {
         for (index, own) in &self.links {
-            let (Some(service), Some(machine), Some(subnets), Some(link)) = (
-                &own.dhcp,
-                &own.machine,
-                &own.subnets,
-                self.world.link(*index),
-            ) else {
-                continue;
-            };
-            if let Some(config) = self.dhcp_config(link, machine, subnets) {
+            let service = own.dhcp.as_ref().and_then(Service::running);
+            if let Some(service) = service
+                && let Some((_, config)) = self.dhcp_config(*index)
+            {
                 service.set_config(config);
             }
         }
     }
 
-    fn dhcp_config(
-        &self,
-        link: &Link,
-        machine: &MachineName,
-        subnets: &Subnets,
-    ) -> Option<ServerConfig> {
+    fn dhcp_config(&self, index: u32) -> Option<(MachineName, ServerConfig)> {
+        let link = self.world.link(index)?;
+        let own = self.links.get(&index)?;
+        let (machine, subnets) = (own.machine?, own.subnets?);
         let profile = self.profile_of(link);
         if !profile.dhcp_server {
             return None;
@@ -81,7 +106,7 @@ impl Daemon {
         let (ipnetwork::IpNetwork::V4(host), IpAddr::V4(container)) = (host, container.ip()) else {
             return None;
         };
-        let mac = Mac::of_machine(&self.host_id, machine, Side::Container, 0);
+        let mac = Mac::of_machine(&self.host_id, &machine, Side::Container, 0);
         let mut config = ServerConfig::new(host)
             .map_err(|error| tracing::error!(%machine, "no DHCP: {error}"))
             .ok()?;
@@ -95,7 +120,7 @@ impl Daemon {
         if let Err(error) = profile.dhcp.refine(&mut config) {
             tracing::error!(%machine, "{}: {error}; all of the subnet is served", profile.name);
         }
-        Some(config)
+        Some((machine, config))
     }
 }
 

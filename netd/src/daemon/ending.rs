@@ -11,7 +11,8 @@ use registry::cgroup2::{self, Group};
 use registry::{LeaderId, MachineName};
 use tokio::sync::oneshot;
 
-use super::Daemon;
+use super::registration::Entry;
+use super::{Daemon, Input};
 use crate::log::{self, Pace};
 use crate::machines::{Attachment, Machine};
 
@@ -21,6 +22,8 @@ const REMOVALS: u32 = 100;
 /// a host in need takes to have descriptors again.
 const REMOVAL_PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(1)];
 
+/// A machine that loses its link because it ends has ended after this.
+const ENDS_WITHIN: Duration = Duration::from_millis(500);
 /// How many cgroups that cannot be removed are remembered.
 const TOLD_MAX: usize = 256;
 
@@ -45,6 +48,41 @@ impl Told {
 }
 
 impl Daemon {
+    /// A link is gone, by whomever: no name leads to it any more.
+    pub(super) fn link_is_gone(&mut self, index: u32) {
+        let Some((name, entry)) = self.attached_by(index).filter(|(_, entry)| entry.runs()) else {
+            return;
+        };
+        // Most often its leader has ended just now, and that is said a moment later.
+        if matches!(entry.machine.leader.reopen(), Ok(None)) {
+            return;
+        }
+        let (before, leader) = (entry.machine.ips(), entry.machine.leader.clone());
+        let daemon = self.sender.clone();
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(ENDS_WITHIN).await;
+            // Without a daemon there is nothing to say.
+            let _ = daemon.send(Input::Unlinked(name, leader)).await;
+        });
+        if let Some(entry) = self.machines.get_mut(&name) {
+            entry.machine.addresses.clear();
+        }
+        self.to_publish.extend(self.claims.release(&name));
+        self.publish_after(&name, &before);
+    }
+
+    /// Says so if a machine runs on without its link.
+    pub(super) fn tell_unlinked(&self, name: MachineName, leader: &LeaderId) {
+        let entry = self.machines.get(&name);
+        let runs_on = |entry: &Entry| entry.runs() && !entry.unsupervised;
+        if entry.is_some_and(|entry| runs_on(entry) && entry.machine.leader == *leader) {
+            tracing::warn!(
+                machine = %name,
+                "its link was deleted: it cannot be reached until it is started anew"
+            );
+        }
+    }
+
     /// The payload's first process has ended: the machine is no more.
     pub(super) fn leader_ended(&mut self, name: MachineName, leader: &LeaderId) {
         let Some(entry) = self.machines.get_mut(&name) else {

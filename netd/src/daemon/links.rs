@@ -9,8 +9,8 @@ use registry::{IfName, LINK_GROUP, MachineName};
 
 use super::Daemon;
 use super::actions::Outcome;
+use super::dhcp_service::Service;
 use super::healing::Heals;
-use crate::dhcp::server::Handle;
 use crate::log;
 use crate::machines::Attachment;
 use crate::nft::GoneLink;
@@ -41,7 +41,7 @@ pub(super) struct OwnLink {
     /// How often something was put back that somebody took.
     pub heals: Heals,
     /// Its DHCP server.
-    pub dhcp: Option<Handle>,
+    pub dhcp: Option<Service>,
 }
 
 impl OwnLink {
@@ -117,27 +117,6 @@ impl Daemon {
         }
     }
 
-    /// A link is gone, by whomever: the name of a machine that still runs says so.
-    fn link_is_gone(&mut self, index: u32) {
-        let Some((name, entry)) = self.attached_by(index).filter(|(_, entry)| entry.runs()) else {
-            return;
-        };
-        // Most often its leader has ended just now, and that is said a moment later.
-        if matches!(entry.machine.leader.reopen(), Ok(None)) {
-            return;
-        }
-        let before = entry.machine.ips();
-        tracing::warn!(
-            machine = %name,
-            "its link was deleted: it cannot be reached until it is started anew"
-        );
-        if let Some(entry) = self.machines.get_mut(&name) {
-            entry.machine.addresses.clear();
-        }
-        self.to_publish.extend(self.claims.release(&name));
-        self.publish_after(&name, &before);
-    }
-
     /// Gives a veth what it lacks of what it is to have, and its machine the word once it
     /// lacks nothing.
     async fn reconcile_veth(&mut self, index: u32) -> Result<Outcome, RtnlError> {
@@ -185,7 +164,7 @@ impl Daemon {
             return Ok(Outcome::of(!performed.again));
         };
         own.guarded = true;
-        let serves = own.dhcp.is_some() || self.start_dhcp(&link, &machine, &subnets);
+        let serves = own.dhcp.is_some() || self.serve_dhcp(&link);
         // Not before the kernel's word of it: until then a route or address that
         // came first would go unnoticed.
         if let Some(own) = self.links.get_mut(&index)

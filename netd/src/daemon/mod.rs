@@ -80,6 +80,8 @@ pub enum Input {
     Addresses(MachineName, LeaderId, Vec<LinkAddress>),
     /// The supervisors of these names have ended without giving them back.
     NamesLeft(Vec<MachineName>),
+    /// The link of a machine, which had this leader, went away some time ago.
+    Unlinked(MachineName, LeaderId),
     /// A machine's record could not be written, some time ago.
     PublishAgain(MachineName),
     /// The host's name servers may have changed.
@@ -326,6 +328,9 @@ impl Daemon {
                         self.take(input).await;
                     }
                 }
+                index = self.wire.asked() => {
+                    self.start_dhcp(index);
+                }
                 query = self.queries.next() => self.answer(query),
                 () = self.firewall.look_after() => {}
                 seen = self.healing.next() => self.look_after(seen)?,
@@ -362,6 +367,7 @@ impl Daemon {
                 self.take_addresses(name, &leader, &addresses);
             }
             Input::NamesLeft(names) => self.names_left(names),
+            Input::Unlinked(name, leader) => self.tell_unlinked(name, &leader),
             Input::PublishAgain(name) => self.publish_again(&name),
             Input::DnsChanged => self.reread_dns(),
         }

@@ -7,6 +7,7 @@ use registry::MachineName;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Daemon;
+use super::dhcp_service::Service;
 use super::registration::Entry;
 use crate::machines::Attachment;
 
@@ -139,6 +140,7 @@ impl Daemon {
             Attachment::Veth(index) => self.links.get(&index).and_then(|own| own.dhcp.as_ref()),
             _ => None,
         };
+        let service = service.and_then(Service::running);
         let leases = service.map(crate::dhcp::server::Handle::leases);
         // The link's own task answers: it is not waited for in here.
         tokio::task::spawn_local(async move {

@@ -15,6 +15,7 @@ use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, sockopt};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use super::log_message::{self, Logged};
 use super::{Received, frame, sys};
@@ -52,18 +53,43 @@ pub enum LogSocketError {
 #[derive(Clone, Debug)]
 pub struct LogSocket {
     sender: Arc<OwnedFd>,
-    ports: Ports,
+    places: Places,
 }
 
 /// Hands out what a [`LogSocket`] receives.
 #[derive(Debug)]
 pub struct Reader {
     socket: AsyncFd<OwnedFd>,
-    ports: Ports,
+    places: Places,
+    asked: UnboundedSender<u32>,
+}
+
+/// The links on which the first request has come.
+#[derive(Debug)]
+pub struct Asked(UnboundedReceiver<u32>);
+
+/// That requests of a link are expected, which has no server yet: the first that comes is
+/// told of by [`Asked`], and waits for its server with those that follow. Without it, and
+/// without a server, requests are lost.
+#[derive(Debug)]
+pub struct Expected {
+    ifindex: u32,
+    places: Places,
 }
 
 /// The servers' places, by the index of their link.
-type Ports = Arc<Mutex<HashMap<u32, Arc<Inbox>>>>;
+type Places = Arc<Mutex<HashMap<u32, Place>>>;
+
+/// A server's place.
+#[derive(Debug)]
+enum Place {
+    /// Nobody has asked yet, and there is no server.
+    Expected,
+    /// Somebody has; there is no server yet.
+    Asked(Arc<Inbox>),
+    /// Its server has what comes.
+    Served(Arc<Inbox>),
+}
 
 /// Requests of one link that wait for its server.
 #[derive(Debug, Default)]
@@ -78,12 +104,12 @@ struct Waiting {
     dropped: u32,
 }
 
-/// A server's place at one link. Requests that come while there is none are lost.
+/// A server's place at one link.
 #[derive(Debug)]
 pub struct LogPort {
     ifindex: u32,
     inbox: Arc<Inbox>,
-    ports: Ports,
+    places: Places,
     sender: Arc<OwnedFd>,
 }
 
@@ -95,30 +121,68 @@ impl LogSocket {
     /// # Errors
     /// [`LogSocketError`], where the kernel lacks nfnetlink_log or another process has our
     /// group of it.
-    pub fn open() -> Result<(Self, Reader), LogSocketError> {
+    pub fn open() -> Result<(Self, Reader, Asked), LogSocketError> {
         // Bound to no protocol, it receives nothing and no packet passes by it.
         let sender = sys::open().map_err(LogSocketError::PacketSocket)?;
         let socket = listen()?;
-        let ports = Ports::default();
+        let places = Places::default();
+        // As many as there are links, at the most.
+        let (asked, links) = mpsc::unbounded_channel();
         let reader = Reader {
             socket,
-            ports: ports.clone(),
+            places: places.clone(),
+            asked,
         };
         let sender = Arc::new(sender);
-        Ok((Self { sender, ports }, reader))
+        Ok((Self { sender, places }, reader, Asked(links)))
+    }
+
+    /// Has requests of the link with this index told of, before it has a server.
+    #[must_use]
+    pub fn expect(&self, ifindex: u32) -> Expected {
+        lock(&self.places).entry(ifindex).or_insert(Place::Expected);
+        Expected {
+            ifindex,
+            places: self.places.clone(),
+        }
     }
 
     /// A server's place at the link with this index, instead of the one before if there
-    /// was one.
+    /// was one, and with the requests that wait for one.
     #[must_use]
     pub fn port(&self, ifindex: u32) -> LogPort {
-        let inbox = Arc::new(Inbox::default());
-        lock(&self.ports).insert(ifindex, inbox.clone());
+        let mut places = lock(&self.places);
+        let inbox = match places.remove(&ifindex) {
+            Some(Place::Asked(inbox)) => inbox,
+            _ => Arc::default(),
+        };
+        places.insert(ifindex, Place::Served(inbox.clone()));
         LogPort {
             ifindex,
             inbox,
-            ports: self.ports.clone(),
+            places: self.places.clone(),
             sender: self.sender.clone(),
+        }
+    }
+}
+
+impl Asked {
+    /// The next link, by its index, whose server is wanted. It may be gone by now. Nothing
+    /// is lost if the future is dropped.
+    pub async fn next(&mut self) -> u32 {
+        match self.0.recv().await {
+            Some(ifindex) => ifindex,
+            // The reader has ended, with a word of it.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        let mut places = lock(&self.places);
+        if !matches!(places.get(&self.ifindex), Some(Place::Served(_))) {
+            places.remove(&self.ifindex);
         }
     }
 }
@@ -158,13 +222,12 @@ impl LogPort {
 
 impl Drop for LogPort {
     fn drop(&mut self) {
-        let mut ports = lock(&self.ports);
+        let mut places = lock(&self.places);
         // Another may have its place by now.
-        if ports
-            .get(&self.ifindex)
-            .is_some_and(|inbox| Arc::ptr_eq(inbox, &self.inbox))
+        if let Some(Place::Served(inbox)) = places.get(&self.ifindex)
+            && Arc::ptr_eq(inbox, &self.inbox)
         {
-            ports.remove(&self.ifindex);
+            places.remove(&self.ifindex);
         }
     }
 }
@@ -265,9 +328,17 @@ impl Reader {
     }
 
     fn deliver(&self, Logged { ifindex, received }: Logged) {
-        let inbox = lock(&self.ports).get(&ifindex).cloned();
-        if let Some(inbox) = inbox {
-            inbox.put(received);
+        let mut places = lock(&self.places);
+        match places.get_mut(&ifindex) {
+            None => {}
+            Some(Place::Asked(inbox) | Place::Served(inbox)) => inbox.put(received),
+            Some(place) => {
+                let inbox = Arc::<Inbox>::default();
+                inbox.put(received);
+                *place = Place::Asked(inbox);
+                // Who does not listen wants to serve nobody.
+                let _ = self.asked.send(ifindex);
+            }
         }
     }
 }

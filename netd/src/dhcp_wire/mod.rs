@@ -20,7 +20,7 @@ use std::os::fd::OwnedFd;
 
 pub use frame::{Arrival, Checksum, FrameError};
 pub use log_message::{Logged, logged};
-pub use log_socket::{GROUP, LogPort, LogSocket, LogSocketError, Reader};
+pub use log_socket::{Asked, Expected, GROUP, LogPort, LogSocket, LogSocketError, Reader};
 pub use packet_socket::{OpenError, PacketSocket};
 
 use crate::dhcp::server::{Datagram, Transmit};
@@ -46,8 +46,8 @@ impl From<Result<Datagram, FrameError>> for Received {
 /// The wire of the links of one network namespace.
 #[derive(Debug)]
 pub enum Wire {
-    /// One socket for all links.
-    Log(LogSocket),
+    /// One socket for all links, and which of them want a server.
+    Log(LogSocket, Asked),
     /// A packet socket for each.
     PacketSockets,
 }
@@ -58,9 +58,9 @@ impl Wire {
     #[must_use]
     pub fn open() -> Self {
         match LogSocket::open() {
-            Ok((socket, reader)) => {
+            Ok((socket, reader, asked)) => {
                 tokio::task::spawn_local(reader.run());
-                Self::Log(socket)
+                Self::Log(socket, asked)
             }
             Err(error) => {
                 tracing::warn!(
@@ -75,16 +75,37 @@ impl Wire {
     /// The group of nfnetlink_log that the firewall table is to log requests to.
     #[must_use]
     pub fn log_group(&self) -> Option<u16> {
-        matches!(self, Self::Log(_)).then_some(GROUP)
+        matches!(self, Self::Log(..)).then_some(GROUP)
     }
 
-    /// A DHCP server's place at the link with this index.
+    /// Has the first request of the link with this index told of by [`Wire::asked`], so
+    /// that a link without one costs no server. Nothing where that cannot be: there a link
+    /// wants its server from the start.
+    #[must_use]
+    pub fn expect(&self, ifindex: u32) -> Option<Expected> {
+        match self {
+            Self::Log(socket, _) => Some(socket.expect(ifindex)),
+            Self::PacketSockets => None,
+        }
+    }
+
+    /// Waits for the next link, by its index, whose server is wanted; it may be gone by now.
+    /// Nothing is lost if the future is dropped.
+    pub async fn asked(&mut self) -> u32 {
+        match self {
+            Self::Log(_, asked) => asked.next().await,
+            Self::PacketSockets => std::future::pending().await,
+        }
+    }
+
+    /// A DHCP server's place at the link with this index, with the requests that came
+    /// since they are expected.
     ///
     /// # Errors
     /// [`OpenError`].
     pub fn port(&self, ifindex: u32) -> Result<Port, OpenError> {
         match self {
-            Self::Log(socket) => Ok(Port::Log(socket.port(ifindex))),
+            Self::Log(socket, _) => Ok(Port::Log(socket.port(ifindex))),
             Self::PacketSockets => PacketSocket::open(ifindex).map(Port::PacketSocket),
         }
     }

@@ -141,9 +141,9 @@ impl Running {
 pub fn open(by: By) -> (Wire, Option<Reader>, Option<Table>) {
     match by {
         By::Log => {
-            let (socket, reader) = LogSocket::open().unwrap();
+            let (socket, reader, asked) = LogSocket::open().unwrap();
             let table = Table::install(Some(GROUP)).unwrap();
-            (Wire::Log(socket), Some(reader), Some(table))
+            (Wire::Log(socket, asked), Some(reader), Some(table))
         }
         By::PacketSocket => (Wire::PacketSockets, None, None),
     }
