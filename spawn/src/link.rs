@@ -316,9 +316,10 @@ fn other_owner(link: &LinkInfo, plan: &LinkPlan) -> Option<MachineName> {
     machine.parse().ok()
 }
 
-/// Puts a link of ours whose container is gone out of the way: down, no altnames,
-/// renamed. The kernel frees it with the namespace; to delete it would take 15 to
-/// 40 ms.
+/// Puts a link of ours whose container is gone out of the way: no altnames, renamed, no
+/// bridge's port. The kernel frees it with the namespace; to delete it would take 15 to
+/// 40 ms, and to set it down almost as long where many links are, since the kernel goes
+/// through all routes for that. netd takes its routes.
 ///
 /// # Errors
 /// What the kernel answered.
@@ -328,25 +329,28 @@ pub fn put_away(netlink: &mut Netlink, link: &LinkInfo) -> io::Result<()> {
             .nested(IFLA_PROP_LIST, |r| r.text(IFLA_ALT_IFNAME, altname));
         gone_is_fine(netlink.request(request))?;
     }
-    // Both in one request: netd would set a link up again that is down and has its
-    // machine's name. Before Linux 6.2 one that is up keeps its name, also where the
-    // same request sets it down; there it is first set down, if need be repeatedly.
     let name = IfName::of_dead_link(link.ifindex);
     // A bridge that it was a port of is rid of it now, not when the kernel frees it.
-    let put_away = || {
-        set_link(link.ifindex, 0, IFF_UP)
+    let renamed = |request: Request| {
+        request
             .text(IFLA_IFNAME, name.as_str())
             .number(IFLA_MASTER, 0)
     };
+    match netlink.request(renamed(set_link(link.ifindex, 0, 0))) {
+        Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
+        other => return gone_is_fine(other),
+    }
+    // Before Linux 6.2 a link that is up keeps its name, also where the same request sets
+    // it down; it is first set down, if need be repeatedly: netd would set one up again
+    // that is down and has its machine's name.
     for _ in 0..RENAMES_MAX {
-        match netlink.request(put_away()) {
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
-                gone_is_fine(netlink.request(set_link(link.ifindex, 0, IFF_UP)))?;
-            }
+        gone_is_fine(netlink.request(set_link(link.ifindex, 0, IFF_UP)))?;
+        match netlink.request(renamed(set_link(link.ifindex, 0, IFF_UP))) {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
             other => return gone_is_fine(other),
         }
     }
-    gone_is_fine(netlink.request(put_away()))
+    Err(io::Error::from_raw_os_error(libc::EBUSY))
 }
 
 fn gone_is_fine(result: io::Result<()>) -> io::Result<()> {

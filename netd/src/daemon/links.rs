@@ -1,11 +1,10 @@
 //! Reconciling the links of containers.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use registry::protocol::{Host0, Route};
-use registry::{IfName, LINK_GROUP, MachineName};
+use registry::{LINK_GROUP, MachineName};
 
 use super::Daemon;
 use super::actions::Outcome;
@@ -15,7 +14,7 @@ use crate::log;
 use crate::machines::Attachment;
 use crate::nft::GoneLink;
 use crate::plan::{self, Action, Role};
-use crate::rtnl::{Link, Request, RtnlError};
+use crate::rtnl::{Link, RtnlError};
 use crate::subnets::Subnets;
 
 /// A link's clashes with the host are said at most this often.
@@ -98,8 +97,9 @@ impl Daemon {
                 index,
                 subnet: own.subnets.and_then(|subnets| subnets.v4),
             });
-            if role.is_none() {
-                self.link_is_gone(index);
+            match role {
+                None => self.link_is_gone(index),
+                Some(_) => self.notice_dead(index, own.subnets),
             }
         }
         if role != Some(Role::BridgePort) {
@@ -112,7 +112,10 @@ impl Daemon {
                 let outcome = self.reconcile_port(index);
                 self.note_outcome(index, outcome);
             }
-            Some(Role::Foreign) => self.gather_orphans(index),
+            Some(Role::Foreign) => {
+                self.notice_dead(index, None);
+                self.gather_orphans(index);
+            }
             Some(Role::Veth) | None => {}
         }
     }
@@ -410,44 +413,6 @@ impl Daemon {
         // The kernel tells of the MTU that a file asks for only after it was set.
         let own = self.profile_of(link).mtu.unwrap_or(link.mtu);
         narrowest.map_or(own, |mtu| mtu.min(own))
-    }
-
-    /// Gets the link of a machine that ended out of the way; the kernel frees it
-    /// with the container's namespace. Deleting it would take 15 to 40 ms.
-    pub(super) fn retire_link(&mut self, index: u32) {
-        let Some(link) = self.world.link(index).cloned() else {
-            return;
-        };
-        if plan::role_of(&link) == Role::Foreign {
-            return;
-        }
-        // What the kernel tells of it meanwhile still has its old name.
-        self.retired.insert(index);
-        for error in self.retire(&link) {
-            if !error.is_gone() {
-                tracing::warn!("{}", log::chain(&error));
-            }
-        }
-    }
-
-    fn retire(&mut self, link: &Link) -> impl Iterator<Item = RtnlError> + use<> {
-        // Only a supervisor on a host whose networkd is without udev made it.
-        let _ = std::fs::remove_file(registry::networkd::keep_off_file(&link.name));
-        let dead = IfName::of_dead_link(link.index);
-        // Down first, by itself: before 6.2 the kernel looks whether the link is up before
-        // it does anything, and renames none that is.
-        let mut requests = vec![Request::SetDown, Request::Rename(dead.as_str().to_owned())];
-        if !link.altnames.is_empty() {
-            requests.push(Request::RemoveAltnames(link.altnames.clone()));
-        }
-        let own = self.links.get(&link.index).and_then(|own| own.subnets);
-        let known = self.world.addresses(link.index).iter();
-        let mut addresses: BTreeSet<IpNetwork> = known.map(|address| address.address).collect();
-        // Also those that were set a moment ago, of which no event was read yet.
-        addresses.extend(own.iter().flat_map(Subnets::host));
-        requests.extend(addresses.into_iter().map(Request::RemoveAddress));
-        let failed = self.requests.carry_out(link.index, &requests);
-        failed.into_iter().map(|(_, error)| error)
     }
 }
 

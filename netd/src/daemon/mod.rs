@@ -7,6 +7,7 @@
 
 mod actions;
 mod bridged;
+mod dead_links;
 mod dhcp_service;
 mod dns_watch;
 mod ending;
@@ -82,6 +83,8 @@ pub enum Input {
     NamesLeft(Vec<MachineName>),
     /// The link of a machine, which had this leader, went away some time ago.
     Unlinked(MachineName, LeaderId),
+    /// The link with this index, of a machine that ended, was to be freed by now.
+    DeadLinkStays(u32),
     /// A machine's record could not be written, some time ago.
     PublishAgain(MachineName),
     /// The host's name servers may have changed.
@@ -368,6 +371,7 @@ impl Daemon {
             }
             Input::NamesLeft(names) => self.names_left(names),
             Input::Unlinked(name, leader) => self.tell_unlinked(name, &leader),
+            Input::DeadLinkStays(index) => self.set_dead_down(index),
             Input::PublishAgain(name) => self.publish_again(&name),
             Input::DnsChanged => self.reread_dns(),
         }

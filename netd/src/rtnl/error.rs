@@ -64,7 +64,7 @@ impl RtnlError {
     pub fn is_gone(&self) -> bool {
         matches!(
             self.errno(),
-            Some(libc::ENODEV | libc::EADDRNOTAVAIL | libc::ENXIO)
+            Some(libc::ENODEV | libc::EADDRNOTAVAIL | libc::ENXIO | libc::ESRCH)
         )
     }
 }

@@ -54,6 +54,8 @@ pub enum Request {
     RemoveAddress(IpNetwork),
     /// Add the route that the kernel makes with an address, to the address's subnet.
     AddRoute(IpNetwork),
+    /// Remove that route.
+    RemoveRoute(IpNetwork),
     /// Set IPv4 parameters (`/proc/sys/net/ipv4/conf/LINK`), by their names.
     SetIpv4Parameters(Vec<(&'static str, u32)>),
 }
@@ -189,6 +191,10 @@ impl Request {
                 // As the kernel does, which looks for none but the very same.
                 NLM_F_CREATE | NLM_F_APPEND,
             ),
+            Self::RemoveRoute(address) => (
+                RouteNetlinkMessage::DelRoute(Route::message(index, *address)),
+                0,
+            ),
             Self::RemoveAddress(address) => (
                 RouteNetlinkMessage::DelAddress(address_message(index, *address)),
                 0,
@@ -215,19 +221,25 @@ impl Request {
             Self::Rename(_) => link("rename")(source),
             Self::SetIpv4Parameters(_) => link("set IPv4 parameters of")(source),
             Self::RemoveAltnames(_) => link("take the altnames of")(source),
-            Self::AddAddress(address) | Self::RemoveAddress(address) | Self::AddRoute(address) => {
-                RtnlError::Address {
-                    what: match self {
-                        Self::AddAddress(_) => "add",
-                        Self::AddRoute(_) => "add the route of",
-                        _ => "remove",
-                    },
-                    address: *address,
-                    index,
-                    source,
-                }
+            Self::AddAddress(address) => address_failed("add", *address)(index, source),
+            Self::RemoveAddress(address) => address_failed("remove", *address)(index, source),
+            Self::AddRoute(address) => address_failed("add the route of", *address)(index, source),
+            Self::RemoveRoute(address) => {
+                address_failed("remove the route of", *address)(index, source)
             }
         }
+    }
+}
+
+fn address_failed(
+    what: &'static str,
+    address: IpNetwork,
+) -> impl FnOnce(u32, io::Error) -> RtnlError {
+    move |index, source| RtnlError::Address {
+        what,
+        address,
+        index,
+        source,
     }
 }
 

@@ -1,0 +1,115 @@
+//! Links of machines that ended, until the kernel frees them with the container's network
+//! namespace, which may take it seconds.
+//!
+//! They have another name by then, and lead nowhere. To delete one would take 15 to 40 ms.
+//! Neither are they set down, nor their IPv6 addresses removed: for either the kernel goes
+//! through all IPv6 routes of the host, with the lock that whoever comes next waits for,
+//! and does it once more when it frees the link.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use ipnetwork::IpNetwork;
+use registry::{IfName, LINK_GROUP};
+
+use super::{Daemon, Input};
+use crate::log;
+use crate::plan::{self, Role};
+use crate::rtnl::{Link, Request, RtnlError};
+use crate::subnets::Subnets;
+
+/// A link that is there after this is kept by somebody who keeps its namespace.
+const FREED_WITHIN: Duration = Duration::from_secs(10);
+
+impl Daemon {
+    /// Gets the link of a machine that ended out of the way.
+    pub(super) fn retire_link(&mut self, index: u32) {
+        let Some(link) = self.world.link(index).cloned() else {
+            return;
+        };
+        if plan::role_of(&link) == Role::Foreign {
+            return;
+        }
+        // What the kernel tells of it meanwhile still has its old name.
+        self.retired.insert(index);
+        // Only a supervisor on a host whose networkd is without udev made it.
+        let _ = std::fs::remove_file(registry::networkd::keep_off_file(&link.name));
+        self.rename_dead(&link);
+        let own = self.links.get(&index).and_then(|own| own.subnets);
+        self.disconnect(index, own);
+    }
+
+    /// A link that its supervisor has put out of the way leads nowhere from now on.
+    pub(super) fn notice_dead(&mut self, index: u32, subnets: Option<Subnets>) {
+        let is_dead = |link: &Link| {
+            link.group == LINK_GROUP && link.name == IfName::of_dead_link(index).as_str()
+        };
+        let known = self.world.addresses(index);
+        // Without a daemon it may have kept them.
+        let has_v4 = known.iter().any(|address| address.address.is_ipv4());
+        if self.world.link(index).is_some_and(is_dead)
+            && (subnets.is_some() || has_v4)
+            && !self.retired.contains(&index)
+        {
+            self.disconnect(index, subnets);
+        }
+    }
+
+    /// A dead link was to be freed by now.
+    pub(super) fn set_dead_down(&mut self, index: u32) {
+        let name = IfName::of_dead_link(index);
+        let link = self.world.link(index);
+        if link.is_some_and(|link| link.group == LINK_GROUP && link.name == name.as_str()) {
+            let failed = self.requests.carry_out(index, &[Request::SetDown]);
+            report(failed);
+        }
+    }
+
+    fn rename_dead(&mut self, link: &Link) {
+        let dead = IfName::of_dead_link(link.index).as_str().to_owned();
+        let mut requests = vec![Request::Rename(dead)];
+        if !link.altnames.is_empty() {
+            requests.push(Request::RemoveAltnames(link.altnames.clone()));
+        }
+        let failed = self.requests.carry_out(link.index, &requests);
+        // Before Linux 6.2 none is renamed that is up.
+        if failed
+            .iter()
+            .any(|(place, error)| *place == 0 && error.errno() == Some(libc::EBUSY))
+        {
+            requests.insert(0, Request::SetDown);
+            report(self.requests.carry_out(link.index, &requests));
+        } else {
+            report(failed);
+        }
+    }
+
+    /// Takes away what leads to the link: IPv4 addresses, and the routes of IPv6 addresses.
+    fn disconnect(&mut self, index: u32, subnets: Option<Subnets>) {
+        let known = self.world.addresses(index).iter();
+        let mut addresses: BTreeSet<IpNetwork> = known.map(|address| address.address).collect();
+        // Also those that were set a moment ago, of which no event was read yet.
+        addresses.extend(subnets.iter().flat_map(Subnets::host));
+        let requests: Vec<Request> = addresses
+            .into_iter()
+            .filter_map(|address| match address {
+                IpNetwork::V4(_) => Some(Request::RemoveAddress(address)),
+                IpNetwork::V6(v6) if v6.ip().is_unicast_link_local() => None,
+                IpNetwork::V6(_) => Some(Request::RemoveRoute(address)),
+            })
+            .collect();
+        report(self.requests.carry_out(index, &requests));
+        let daemon = self.sender.clone();
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(FREED_WITHIN).await;
+            // Without a daemon there is nothing to do.
+            let _ = daemon.send(Input::DeadLinkStays(index)).await;
+        });
+    }
+}
+
+fn report(failed: Vec<(usize, RtnlError)>) {
+    for (_, error) in failed.iter().filter(|(_, error)| !error.is_gone()) {
+        tracing::warn!("{}", log::chain(error));
+    }
+}
