@@ -248,6 +248,30 @@ impl<'a> Container<'a> {
         format!("/proc/{}/ns/net", self.leader).into()
     }
 
+    /// Has a process that is not in the container's cgroup hold its network namespace,
+    /// as long as what is given lives.
+    ///
+    /// # Panics
+    /// If that cannot be.
+    #[must_use]
+    pub fn hold_network(&self) -> Running<'a> {
+        let leader = self.leader().to_string();
+        let holder = self
+            .host
+            .command("nsenter")
+            .args(["-t", &leader, "-n", "sleep", "1000"])
+            .cgroup("holder")
+            .spawn("holder");
+        let holds = || {
+            // nsenter becomes it once it is in the namespace.
+            let program = |pid| std::fs::read_to_string(format!("/proc/{pid}/comm"));
+            let mut programs = self.host.processes_in("holder").into_iter().map(program);
+            programs.any(|program| program.is_ok_and(|program| program == "sleep\n"))
+        };
+        assert!(wait_until(SOON, holds), "nobody holds the network");
+        holder
+    }
+
     /// Runs a shell script with the host's programs in the container's network.
     ///
     /// # Panics

@@ -389,22 +389,8 @@ fn a_link_that_somebody_holds_is_put_out_of_the_way() {
                 start = start.unregistered();
             }
             let mut web = start.start();
-            // Outside of the container's cgroup, so that it outlives the container.
-            let leader = web.leader().to_string();
-            let _holder = host
-                .command("nsenter")
-                .args(["-t", &leader, "-n", "sleep", "1000"])
-                .cgroup("holder")
-                .spawn("holder");
+            let _holder = web.hold_network();
             let links = || host.run("ip -o link show type veth");
-            let holds = || {
-                // nsenter becomes it once it is in the namespace.
-                let holders = host.processes_in("holder");
-                let program = |pid| std::fs::read_to_string(format!("/proc/{pid}/comm"));
-                let mut programs = holders.into_iter().map(program);
-                programs.any(|program| program.is_ok_and(|program| program == "sleep\n"))
-            };
-            assert!(wait_until(SOON, holds));
             assert!(wait_until(SOON, || links().contains("ve-")));
             web.supervisor().signal(libc::SIGKILL);
             web.wait();

@@ -103,6 +103,44 @@ fn nothing_outlives_a_supervisor_that_is_killed() {
     });
 }
 
+/// The kernel frees a container's link with its network namespace, whoever holds that.
+#[test]
+fn a_link_that_outlives_its_container_leads_nowhere() {
+    with_netd(|host, _netd| {
+        let tree = host.busybox_tree();
+        let sleeping = || {
+            let start = Start::new(host, "web", &tree);
+            start.args(["-a", "/bin/sleep", "100"]).start()
+        };
+        for end in [libc::SIGTERM, libc::SIGKILL] {
+            let mut web = sleeping();
+            let holder = web.hold_network();
+            web.supervisor().signal(end);
+            web.wait();
+            assert!(wait_until(SOON, || record(host, "web").is_none()));
+
+            let mut again = sleeping();
+            for family in ["-4", "-6"] {
+                host.run(&format!("ping {family} -c1 -W5 web"));
+            }
+            let dead =
+                host.run("ip -o link show | sed -n 's/.*: \\(x[0-9]*\\)@.*/\\1/p' | tail -n1");
+            let routes = host.run(&format!(
+                "ip route show dev {dead}; ip -6 route show dev {dead}"
+            ));
+            assert!(
+                routes.lines().all(|route| route.starts_with("fe80::")),
+                "{routes}"
+            );
+            again.end(libc::SIGTERM);
+            let state = || host.run(&format!("ip -o link show {dead}"));
+            let down = wait_until(SOON, || !state().contains(",UP"));
+            assert!(down, "up for ever: {}", state());
+            drop(holder);
+        }
+    });
+}
+
 /// Who has been there is nothing that the firewall remembers.
 #[test]
 fn nothing_of_an_ended_container_is_left_in_the_firewall() {

@@ -86,14 +86,6 @@ impl Batch {
         self.message(RTM_NEWLINK, 0, |m| m.raw(&link_header(index, IFF_UP)));
     }
 
-    /// Adds that a link goes down.
-    pub fn set_down(&mut self, index: u32) {
-        let mut header = link_header(index, IFF_UP);
-        // The flag's value, beside what is to change.
-        header[8..12].fill(0);
-        self.message(RTM_NEWLINK, 0, |m| m.raw(&header));
-    }
-
     /// Adds an address with its prefix for a link.
     pub fn add_address(&mut self, index: u32, address: IpNetwork) {
         let (family, bytes) = match address.ip() {

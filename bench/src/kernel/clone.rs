@@ -24,8 +24,8 @@ pub fn sleeper(cgroup: impl AsFd) -> io::Result<i32> {
 }
 
 /// Clones the calling process with namespaces of its own, the kinds of them that a
-/// container has, and runs `between` here before it ends. Gives the processor's time
-/// of both. Only for a process with a single thread.
+/// container has and another root, and runs `between` here before it ends. Gives the
+/// processor's time of both. Only for a process with a single thread.
 ///
 /// # Errors
 /// As clone3(2), pipe2(2) and wait4(2), and those of `between`.
@@ -47,6 +47,10 @@ pub fn bare_container(between: impl FnOnce(i32) -> io::Result<()>) -> io::Result
             let mut byte = 0_u8;
             libc::read(end_reader, (&raw mut byte).cast(), 1);
         }
+        if !has_other_root() {
+            // SAFETY: it ends at once.
+            unsafe { libc::_exit(1) };
+        }
     })?;
     let outcome = between(pid);
     drop(writer);
@@ -57,7 +61,26 @@ pub fn bare_container(between: impl FnOnce(i32) -> io::Result<()>) -> io::Result
     }
     drop(reader);
     outcome?;
+    if status != 0 {
+        return Err(io::Error::other("no other root"));
+    }
     Ok(times(libc::RUSAGE_SELF)? + times(libc::RUSAGE_CHILDREN)? - before)
+}
+
+/// An empty file system becomes the root of the calling process's mount namespace. Whether
+/// that was done.
+fn has_other_root() -> bool {
+    let none = std::ptr::null();
+    let (here, place, kind) = (c".".as_ptr(), c"/tmp".as_ptr(), c"tmpfs".as_ptr());
+    let private = libc::MS_REC | libc::MS_SLAVE;
+    // SAFETY: all pointers are null where that is allowed, or to strings with an end.
+    unsafe {
+        libc::mount(none, c"/".as_ptr(), none, private, none.cast()) == 0
+            && libc::mount(kind, place, kind, 0, none.cast()) == 0
+            && libc::chdir(place) == 0
+            && libc::syscall(libc::SYS_pivot_root, here, here) == 0
+            && libc::umount2(here, libc::MNT_DETACH) == 0
+    }
 }
 
 fn clone(flags: u64, cgroup: u64, child: impl FnOnce()) -> io::Result<i32> {

@@ -16,7 +16,7 @@ pub fn measure(extent: Extent) {
     )
     .commands(&[
         "rspawn -q -n -M web -a -D TREE /bin/true, again and again",
-        "kernel alone: clone3 with the same namespaces, a veth by bare netlink, both ends up and with an address of each family, the host's set down at the end, in the same host",
+        "kernel alone: clone3 with the same namespaces, pivot_root, a veth by bare netlink, both ends up and with an address of each family, in the same host",
     ])
     .notes(&[
         "The processor's time, in user space and in the kernel, of start and end together: of netd by schedstat over \
@@ -84,7 +84,8 @@ fn bare(host: &Host, runs: u32) -> Samples {
 }
 
 /// `processor COUNT COMMAND...`: the processor's time of each run and of what it waited
-/// for, in nanoseconds. 60 ms apart, so that the kernel is done with the last one.
+/// for, in nanoseconds. a quarter of a second apart, so
+/// that the kernel is done with the last one.
 const PROCESSOR: &str = r#"
 #define _DEFAULT_SOURCE
 #include <stdio.h>
@@ -106,7 +107,7 @@ int main(int argc, char **argv) {
         if (child < 0 || wait4(child, &status, 0, &usage) < 0 || status != 0) return 1;
         printf("%lld\n", (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000000LL
             + (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1000LL);
-        usleep(60000);
+        usleep(250000);
     }
     return 0;
 }

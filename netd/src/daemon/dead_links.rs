@@ -18,7 +18,7 @@ use crate::plan::{self, Role};
 use crate::rtnl::{Link, Request, RtnlError};
 use crate::subnets::Subnets;
 
-/// A link that is there after this is kept by somebody who keeps its namespace.
+/// A link that is there after this is held by somebody who holds its namespace.
 const FREED_WITHIN: Duration = Duration::from_secs(10);
 
 impl Daemon {
@@ -41,28 +41,22 @@ impl Daemon {
 
     /// A link that its supervisor has put out of the way leads nowhere from now on.
     pub(super) fn notice_dead(&mut self, index: u32, subnets: Option<Subnets>) {
-        let is_dead = |link: &Link| {
-            link.group == LINK_GROUP && link.name == IfName::of_dead_link(index).as_str()
-        };
-        let known = self.world.addresses(index);
-        // Without a daemon it may have kept them.
-        let has_v4 = known.iter().any(|address| address.address.is_ipv4());
-        if self.world.link(index).is_some_and(is_dead)
-            && (subnets.is_some() || has_v4)
-            && !self.retired.contains(&index)
-        {
+        if self.is_dead(index) && self.retired.insert(index) {
             self.disconnect(index, subnets);
         }
     }
 
     /// A dead link was to be freed by now.
     pub(super) fn set_dead_down(&mut self, index: u32) {
+        if self.is_dead(index) {
+            report(self.requests.carry_out(index, &[Request::SetDown]));
+        }
+    }
+
+    fn is_dead(&self, index: u32) -> bool {
         let name = IfName::of_dead_link(index);
         let link = self.world.link(index);
-        if link.is_some_and(|link| link.group == LINK_GROUP && link.name == name.as_str()) {
-            let failed = self.requests.carry_out(index, &[Request::SetDown]);
-            report(failed);
-        }
+        link.is_some_and(|link| link.group == LINK_GROUP && link.name == name.as_str())
     }
 
     fn rename_dead(&mut self, link: &Link) {

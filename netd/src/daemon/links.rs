@@ -91,15 +91,16 @@ impl Daemon {
             self.note_outcome(index, outcome);
             return;
         }
-        if let Some(own) = self.links.remove(&index) {
+        let own = self.links.remove(&index);
+        let subnets = own.as_ref().and_then(|own| own.subnets);
+        if own.is_some() {
             self.unwatch_parameters(index);
             self.firewall.link_is_gone(GoneLink {
                 index,
-                subnet: own.subnets.and_then(|subnets| subnets.v4),
+                subnet: subnets.and_then(|subnets| subnets.v4),
             });
-            match role {
-                None => self.link_is_gone(index),
-                Some(_) => self.notice_dead(index, own.subnets),
+            if role.is_none() {
+                self.link_is_gone(index);
             }
         }
         if role != Some(Role::BridgePort) {
@@ -113,7 +114,7 @@ impl Daemon {
                 self.note_outcome(index, outcome);
             }
             Some(Role::Foreign) => {
-                self.notice_dead(index, None);
+                self.notice_dead(index, subnets);
                 self.gather_orphans(index);
             }
             Some(Role::Veth) | None => {}
