@@ -104,24 +104,36 @@ pub fn configure(netlink: &mut Netlink, host0: &Host0) -> Result<(), StepError> 
     let link = find(netlink, CONTAINER_LINK)
         .and_then(|link| link.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV)))
         .doing(|| format!("find the container's {CONTAINER_LINK}"))?;
-    let mut up = set_up(link.ifindex);
+    let index = link.ifindex;
+    let mut up = set_up(index);
     if let Some(mtu) = host0.mtu {
         up = up.number(IFLA_MTU, mtu);
     }
+    let addresses = host0.addresses.iter();
+    let routes = host0.routes.iter();
+    let requests = std::iter::once(up)
+        .chain(addresses.map(|address| new_address(index, *address)))
+        .chain(routes.map(|route| new_route(index, route)))
+        .collect();
     netlink
-        .request(up)
-        .doing(|| format!("set the container's {CONTAINER_LINK} up"))?;
-    for address in &host0.addresses {
-        netlink
-            .request(new_address(link.ifindex, *address))
-            .doing(|| format!("give {CONTAINER_LINK} the address {address}"))?;
+        .request_all(requests)
+        .map_err(|(place, error)| (what_is_set(host0, place), error))
+        .or_else(|(what, error)| Err(error).doing(|| what))
+}
+
+/// What the request at this place of [`configure`] was to do.
+fn what_is_set(host0: &Host0, place: usize) -> String {
+    let Some(place) = place.checked_sub(1) else {
+        return format!("set the container's {CONTAINER_LINK} up");
+    };
+    if let Some(address) = host0.addresses.get(place) {
+        return format!("give {CONTAINER_LINK} the address {address}");
     }
-    for route in &host0.routes {
-        netlink
-            .request(new_route(link.ifindex, route))
-            .doing(|| format!("give the container the route to {}", route.destination))?;
+    let place = place - host0.addresses.len();
+    match host0.routes.get(place) {
+        Some(route) => format!("give the container the route to {}", route.destination),
+        None => format!("set the container's {CONTAINER_LINK}"),
     }
-    Ok(())
 }
 
 fn octets(address: IpAddr) -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! A small synchronous rtnetlink: one request, one acknowledgement.
+//! A small synchronous rtnetlink: each request waits for its acknowledgement.
 
 pub mod message;
 
@@ -54,6 +54,42 @@ impl Netlink {
     /// What the kernel answered, as errno.
     pub fn has(&mut self, request: Request) -> io::Result<bool> {
         Ok(self.exchange(request)?.is_some())
+    }
+
+    /// Makes requests of which each needs those before it, all in one call: nothing that the
+    /// first of them sets off in the kernel comes between. The error is that of the first
+    /// that failed, with its place.
+    ///
+    /// # Errors
+    /// What the kernel answered, as errno.
+    pub fn request_all(&mut self, requests: Vec<Request>) -> Result<(), (usize, io::Error)> {
+        let first = self.sequence.wrapping_add(1);
+        let mut left = requests.len();
+        let mut bytes = Vec::with_capacity(512);
+        for request in requests {
+            self.sequence = self.sequence.wrapping_add(1);
+            bytes.extend(request.finish(self.sequence));
+        }
+        let broken = |error: rustix::io::Errno| (0, error.into());
+        send(&self.socket, &bytes, SendFlags::empty()).map_err(broken)?;
+        let mut buffer = vec![0; ANSWER_MAX];
+        let mut failed: Option<(usize, io::Error)> = None;
+        while left > 0 {
+            let (read, _) =
+                recv(&self.socket, buffer.as_mut_slice(), RecvFlags::empty()).map_err(broken)?;
+            for (sequence, response) in responses(buffer.get(..read).unwrap_or(&[])) {
+                match response {
+                    Response::Acknowledged => {}
+                    Response::Failed(errno) => {
+                        let place = sequence.wrapping_sub(first) as usize;
+                        failed.get_or_insert((place, io::Error::from_raw_os_error(errno)));
+                    }
+                    Response::Data(_) => continue,
+                }
+                left = left.saturating_sub(1);
+            }
+        }
+        failed.map_or(Ok(()), Err)
     }
 
     fn exchange(&mut self, request: Request) -> io::Result<Option<Vec<u8>>> {
