@@ -17,6 +17,8 @@ use crate::plan::{self, Action, Role};
 use crate::rtnl::{Link, RtnlError};
 use crate::subnets::Subnets;
 
+/// An address that the kernel has not told of after this is added again.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
 /// A link's clashes with the host are said at most this often.
 const CLASH_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -39,6 +41,8 @@ pub(super) struct OwnLink {
     clash_told: Option<Instant>,
     /// How often something was put back that somebody took.
     pub heals: Heals,
+    /// When it was given the IPv6 address that the kernel has not confirmed yet.
+    asked_v6: Option<Instant>,
     /// Its DHCP server.
     pub dhcp: Option<Service>,
 }
@@ -56,6 +60,13 @@ impl OwnLink {
         self.done_without
             .retain(|action| !matches!(action, Action::AddAddress(IpNetwork::V6(_))));
         self.done_without.len() < before
+    }
+
+    /// Whether an IPv6 address that is to be added was added a moment ago: the kernel tells
+    /// of it when it gets round to it, and goes through all addresses for it each time.
+    fn awaits_v6(&self, actions: &[Action]) -> bool {
+        let is_new = |asked: Instant| asked.elapsed() < TOLD_WITHIN;
+        self.asked_v6.is_some_and(is_new) && actions.iter().any(is_v6_address)
     }
 
     /// Of subnets, those that this link can have.
@@ -153,12 +164,19 @@ impl Daemon {
         actions.retain(|action| !own.done_without.contains(action));
         let was_confirmed = own.confirmed;
         let was_whole = was_confirmed || own.regains;
+        let awaits_v6 = !was_whole && own.awaits_v6(&actions);
+        actions.retain(|action| !(awaits_v6 && is_v6_address(action)));
         if was_whole && actions.is_empty() {
             own.heals.nothing_taken();
         } else if was_whole && !self.may_heal(&link) {
             return Ok(Outcome::Later);
         }
         let performed = self.perform_all(&link, &machine, &actions);
+        if let Some(own) = self.links.get_mut(&index)
+            && actions.iter().any(is_v6_address)
+        {
+            own.asked_v6 = Some(Instant::now());
+        }
         if was_whole {
             let done = actions.iter();
             let done = done.filter(|action| !performed.failed.contains(action));
@@ -169,6 +187,9 @@ impl Daemon {
         };
         own.guarded = true;
         let serves = own.dhcp.is_some() || self.serve_dhcp(&link);
+        if awaits_v6 && performed.failed.is_empty() {
+            return Ok(Outcome::Later);
+        }
         // Not before the kernel's word of it: until then a route or address that
         // came first would go unnoticed.
         if let Some(own) = self.links.get_mut(&index)
@@ -415,6 +436,10 @@ impl Daemon {
         let own = self.profile_of(link).mtu.unwrap_or(link.mtu);
         narrowest.map_or(own, |mtu| mtu.min(own))
     }
+}
+
+fn is_v6_address(action: &Action) -> bool {
+    matches!(action, Action::AddAddress(IpNetwork::V6(_)))
 }
 
 pub(super) fn describe(subnets: &Subnets) -> String {
