@@ -1,6 +1,7 @@
 //! The container's own end of its link, and its loopback: set from the host by a
 //! socket that was opened inside.
 
+use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -104,35 +105,60 @@ pub fn configure(netlink: &mut Netlink, host0: &Host0) -> Result<(), StepError> 
     let link = find(netlink, CONTAINER_LINK)
         .and_then(|link| link.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV)))
         .doing(|| format!("find the container's {CONTAINER_LINK}"))?;
-    let index = link.ifindex;
-    let mut up = set_up(index);
-    if let Some(mtu) = host0.mtu {
-        up = up.number(IFLA_MTU, mtu);
-    }
-    let addresses = host0.addresses.iter();
-    let routes = host0.routes.iter();
-    let requests = std::iter::once(up)
-        .chain(addresses.map(|address| new_address(index, *address)))
-        .chain(routes.map(|route| new_route(index, route)))
-        .collect();
+    let steps = steps(host0);
+    let requests = steps.iter().map(|step| step.request(link.ifindex));
     netlink
-        .request_all(requests)
-        .map_err(|(place, error)| (what_is_set(host0, place), error))
-        .or_else(|(what, error)| Err(error).doing(|| what))
+        .request_all(requests.collect())
+        .or_else(|(place, error)| {
+            let what = steps.get(place).map_or_else(String::new, Step::to_string);
+            Err(error).doing(|| what)
+        })
 }
 
-/// What the request at this place of [`configure`] was to do.
-fn what_is_set(host0: &Host0, place: usize) -> String {
-    let Some(place) = place.checked_sub(1) else {
-        return format!("set the container's {CONTAINER_LINK} up");
+/// What is set of `host0`, each after what it needs.
+enum Step<'a> {
+    Address(IpNetwork),
+    Up(Option<u32>),
+    Route(&'a Route),
+}
+
+/// All of it. Up as late as can be, since the kernel takes its time over a link that has a
+/// carrier, and nobody else sets a link meanwhile; but an IPv6 address has its route at
+/// once only on a link that is up.
+fn steps(host0: &Host0) -> Vec<Step<'_>> {
+    let addresses = |v6: bool| {
+        let addresses = host0.addresses.iter().copied();
+        addresses.filter(move |address| address.is_ipv6() == v6)
     };
-    if let Some(address) = host0.addresses.get(place) {
-        return format!("give {CONTAINER_LINK} the address {address}");
+    let before = addresses(false).map(Step::Address);
+    let after = addresses(true).map(Step::Address);
+    before
+        .chain([Step::Up(host0.mtu)])
+        .chain(after)
+        .chain(host0.routes.iter().map(Step::Route))
+        .collect()
+}
+
+impl Step<'_> {
+    fn request(&self, ifindex: u32) -> Request {
+        match self {
+            Self::Address(address) => new_address(ifindex, *address),
+            Self::Up(None) => set_up(ifindex),
+            Self::Up(Some(mtu)) => set_up(ifindex).number(IFLA_MTU, *mtu),
+            Self::Route(route) => new_route(ifindex, route),
+        }
     }
-    let place = place - host0.addresses.len();
-    match host0.routes.get(place) {
-        Some(route) => format!("give the container the route to {}", route.destination),
-        None => format!("set the container's {CONTAINER_LINK}"),
+}
+
+impl fmt::Display for Step<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "give {CONTAINER_LINK} the address {address}"),
+            Self::Up(_) => write!(f, "set the container's {CONTAINER_LINK} up"),
+            Self::Route(route) => {
+                write!(f, "give the container the route to {}", route.destination)
+            }
+        }
     }
 }
 
