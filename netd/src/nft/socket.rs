@@ -42,6 +42,7 @@ pub(super) enum Dump {
 pub(super) struct NftSocket {
     fd: OwnedFd,
     port: u32,
+    buffer: Vec<u8>,
     sequence: u32,
 }
 
@@ -55,6 +56,7 @@ impl NftSocket {
         Ok(NftSocket {
             fd,
             port,
+            buffer: vec![0; DATAGRAM_MAX],
             sequence: 0,
         })
     }
@@ -245,13 +247,12 @@ impl NftSocket {
 
     /// Reads all that lies in the queue.
     fn drain(
-        &self,
+        &mut self,
         doing: &'static str,
     ) -> Result<Vec<NetlinkMessage<NetfilterMessage>>, NftError> {
         let mut messages = Vec::new();
-        let mut buffer = vec![0; DATAGRAM_MAX];
         for _ in 0..MAX_DATAGRAMS {
-            let Some(datagram) = netlink::receive(self.fd.as_fd(), &mut buffer)
+            let Some(datagram) = netlink::receive(self.fd.as_fd(), &mut self.buffer)
                 .map_err(|source| NftError::Receive { doing, source })?
             else {
                 break;
