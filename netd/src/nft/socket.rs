@@ -142,7 +142,7 @@ impl NftSocket {
     /// Reads what the kernel says to a batch: the first refusal, or the acknowledgement
     /// of the last step.
     fn acknowledged(
-        &self,
+        &mut self,
         doing: &'static str,
         begin: u32,
         names: &[(u32, String)],
