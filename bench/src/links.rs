@@ -14,6 +14,7 @@ use registry::{HostId, Mac, MachineName};
 use crate::kernel::batch::{Batch, Veth, socket};
 use crate::kernel::dhcp::Clients;
 use crate::kernel::monitor::Monitor;
+use crate::machine::wait_until_quiet;
 
 /// The network namespace in which the containers' ends are, by its file in a host.
 pub const PEERS: &str = "/run/netns/containers";
@@ -42,6 +43,8 @@ fn mac(number: u32, side: Side) -> Mac {
 /// the kernel would look at all of thousands of links for each one, in a place where a
 /// container has but one.
 pub fn prepare(host: &Host) {
+    // The links of the last host may be thousands.
+    wait_until_quiet();
     let name = PEERS.rsplit('/').next().unwrap();
     host.run(&format!(
         "ip netns add {name}

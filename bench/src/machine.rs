@@ -1,8 +1,45 @@
 //! What was measured, and on what.
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use crate::Extent;
+
+/// How long the machine is to have had nothing to do.
+const QUIET: Duration = Duration::from_millis(500);
+/// How much of that time its processors may have worked all the same, one part in so many.
+const STIR: u64 = 20;
+/// After that it is measured as it is.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Waits until the machine has nothing to do: the kernel goes on freeing thousands of links
+/// for long after their host is gone.
+pub fn wait_until_quiet() {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        let before = processors_time();
+        std::thread::sleep(QUIET);
+        let after = processors_time();
+        let (all, idle) = (after.0 - before.0, after.1 - before.1);
+        if all.saturating_sub(idle) * STIR <= all {
+            return;
+        }
+    }
+    eprintln!("  the machine is busy with something else: figures may be too high");
+}
+
+/// All the time of the machine's processors, and what of it they were idle, in ticks
+/// (proc_stat(5)).
+fn processors_time() -> (u64, u64) {
+    let times: Vec<u64> = value_in("/proc/stat", "cpu ")
+        .split_ascii_whitespace()
+        .skip(1)
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    let idle = times.iter().skip(3).take(2).sum();
+    // The last two are of guests, and counted before.
+    (times.iter().take(8).sum(), idle)
+}
 
 /// The head of the results.
 pub fn described(extent: Extent) -> String {

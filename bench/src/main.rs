@@ -104,6 +104,7 @@ fn measure_apart(subject: Subject, extent: Extent) -> (String, bool) {
     let name = subject.to_possible_value().unwrap();
     let name = name.get_name();
     eprintln!("{name}");
+    machine::wait_until_quiet();
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--here", name]);
     if extent.quick {

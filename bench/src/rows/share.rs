@@ -3,6 +3,7 @@
 use netns_fixtures::Host;
 
 use crate::crowd::{self, Crowd};
+use crate::machine::wait_until_quiet;
 use crate::measure::{Samples, shown};
 use crate::peers::{self, Netd, SUITE};
 use crate::report::Section;
@@ -37,6 +38,7 @@ pub fn measure(extent: Extent) {
             others = (others + 250).min(count);
             crowd.grow(&host, others);
         }
+        wait_until_quiet();
         let rspawn = rspawn(&host, &tree, 5);
         drop(rspawn);
         netd.process().settle();
@@ -44,6 +46,7 @@ pub fn measure(extent: Extent) {
         let ours = self::rspawn(&host, &tree, runs);
         netd.process().settle();
         let netd = (netd.process().processor() - before) / runs;
+        wait_until_quiet();
         let kernel = bare(&host, runs);
         let own = (netd + ours.median()).saturating_sub(kernel.median());
         let first = *first.get_or_insert(own);
@@ -84,8 +87,8 @@ fn bare(host: &Host, runs: u32) -> Samples {
 }
 
 /// `processor COUNT COMMAND...`: the processor's time of each run and of what it waited
-/// for, in nanoseconds. a quarter of a second apart, so
-/// that the kernel is done with the last one.
+/// for, in nanoseconds. A quarter of a second apart, so that the kernel is done with the
+/// last one.
 const PROCESSOR: &str = r#"
 #define _DEFAULT_SOURCE
 #include <stdio.h>

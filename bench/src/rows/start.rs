@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::crowd::Crowd;
 use crate::kernel::monitor::Monitor;
+use crate::machine::wait_until_quiet;
 use crate::measure::Samples;
 use crate::peers::{self, Netd};
 use crate::report::Section;
@@ -36,6 +37,7 @@ pub fn measure(extent: Extent) {
         let mut removed = 0;
         for _ in 0..times {
             netd.process().settle();
+            wait_until_quiet();
             let mut monitor = host.enter(|| Monitor::open().unwrap());
             ended.push(netd.kill());
             let started = Instant::now();
