@@ -50,7 +50,8 @@ pub fn send(socket: impl AsFd, message: &[u8], descriptors: &[BorrowedFd<'_>]) -
 /// # Errors
 /// As recvmsg(2).
 pub fn receive(socket: impl AsFd) -> io::Result<Received> {
-    let mut bytes = vec![0; MESSAGE_MAX];
+    // Not from the heap: a piece of this size has it tidied up each time.
+    let mut bytes = [0; MESSAGE_MAX];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let answer = recvmsg(
@@ -76,8 +77,8 @@ pub fn receive(socket: impl AsFd) -> io::Result<Received> {
     if answer.bytes == 0 {
         return Ok(Received::Closed);
     }
-    bytes.truncate(answer.bytes);
-    Ok(Received::Message(bytes, descriptors))
+    let message = bytes.get(..answer.bytes).unwrap_or(&bytes);
+    Ok(Received::Message(message.to_vec(), descriptors))
 }
 
 #[cfg(test)]
