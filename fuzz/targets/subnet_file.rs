@@ -7,8 +7,7 @@ use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use libfuzzer_sys::fuzz_target;
-use netd::subnets::{SubnetStore, Subnets, parse_file};
-use registry::MachineName;
+use netd::subnets::{Owner, SubnetStore, Subnets, parse_file};
 
 fuzz_target!(|text: &str| {
     let Some(subnets) = parse_file(text) else {
@@ -39,7 +38,7 @@ fn empty_store() -> SubnetStore {
     store
 }
 
-fn is_kept(store: &mut SubnetStore, name: MachineName, subnets: Subnets) {
+fn is_kept(store: &mut SubnetStore, name: Owner, subnets: Subnets) {
     store.take(name, subnets);
     for prefix in subnets.prefixes() {
         assert_eq!(store.overlapping(prefix), Some(name));

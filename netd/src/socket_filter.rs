@@ -35,6 +35,14 @@ pub const WHOLE: u32 = u32::MAX;
 /// The offset at which the kernel answers what kind of packet it is
 /// (`SKF_AD_OFF + SKF_AD_PKTTYPE`).
 pub const PACKET_TYPE: u32 = 0xffff_f000 + 4;
+/// The offset at which the kernel answers which protocol the packet is of
+/// (`SKF_AD_OFF + SKF_AD_PROTOCOL`).
+pub const PROTOCOL: u32 = 0xffff_f000;
+/// The offset at which the kernel answers whether the packet was tagged for a VLAN
+/// (`SKF_AD_OFF + SKF_AD_VLAN_TAG_PRESENT`).
+pub const IN_VLAN: u32 = 0xffff_f000 + 48;
+/// The offset of the link layer's header (`SKF_LL_OFF`), which cooked sockets lack.
+pub const LINK_LAYER: u32 = 0xffe0_0000;
 /// The kind of packet that is for another station.
 pub const OTHERHOST: u32 = libc::PACKET_OTHERHOST as u32;
 

@@ -8,6 +8,7 @@ use registry::MachineName;
 use rustix::fs::inotify::WatchFlags;
 
 use crate::inotify::{Change, Inotify};
+use crate::subnets::Owner;
 
 /// Watches the directories of the registry and of what is kept.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ pub enum Holds {
     Records,
     /// Addresses of machines.
     Addresses,
-    /// Machines: their subnets.
+    /// Machines and zones: their subnets.
     Subnets,
     /// Each is something else.
     Others,
@@ -43,8 +44,8 @@ pub enum Removed {
     Record(MachineName),
     /// The link from an address to its machine's record.
     Address(IpAddr),
-    /// A machine's subnets.
-    Subnets(MachineName),
+    /// Somebody's subnets.
+    Subnets(Owner),
     /// Something else: a socket, a directory, or who knows what.
     Something,
 }

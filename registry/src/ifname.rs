@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use siphasher::sip::SipHasher24;
 
-use crate::MachineName;
+use crate::{MachineName, ZoneName};
 
 /// The longest interface name, in bytes (IFNAMSIZ less the NUL).
 pub const IFNAME_MAX: usize = 15;
@@ -67,6 +67,12 @@ impl IfName {
     #[must_use]
     pub fn of_dead_link(ifindex: u32) -> Self {
         Self(format!("x{ifindex}"))
+    }
+
+    /// Name of a zone's bridge.
+    #[must_use]
+    pub fn of_zone(zone: &ZoneName) -> Self {
+        Self(format!("{}{zone}", crate::zone::PREFIX))
     }
 
     /// The name as text.

@@ -99,6 +99,14 @@ pub enum Network {
         /// Interface index of the bridge.
         bridge: u32,
     },
+    /// A veth whose host's end, `ifindex`, is a port of a zone's `bridge`: netd gives it
+    /// its addresses.
+    Zone {
+        /// Interface index of the host's end.
+        ifindex: u32,
+        /// Interface index of the bridge.
+        bridge: u32,
+    },
 }
 
 /// netd's answer to a registration.

@@ -11,16 +11,28 @@ use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, openat};
 use rustix::io::Errno;
 
 use crate::IfName;
-use crate::ifname::IfNameError;
 
 /// What the names of zones' bridges begin with.
-const PREFIX: &str = "vz-";
+pub(crate) const PREFIX: &str = "vz-";
 /// In the runtime directory, the file that is locked while a bridge is joined or removed.
 const LOCK_FILE: &str = "zones.lock";
+/// The longest name of a zone, in bytes.
+const NAME_MAX: usize = crate::ifname::IFNAME_MAX - PREFIX.len();
 
-/// The name of a zone: such that `vz-NAME` is the name of a network interface, whole.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ZoneName(IfName);
+/// The name of a zone: such that `vz-NAME` is the name of a network interface, whole, and
+/// NAME that of a file. It has letters, digits, `.`, `_` and `-`, a letter or digit first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ZoneName {
+    bytes: [u8; NAME_MAX],
+    len: usize,
+}
+
+/// A text is not the name of a zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a zone's name has 1 to 12 letters, digits, hyphens, dots and underscores, and begins with a letter or digit"
+)]
+pub struct ZoneNameError;
 
 impl ZoneName {
     /// The zone whose bridge has this name, if it is one.
@@ -31,26 +43,34 @@ impl ZoneName {
 
     /// The name of its bridge.
     #[must_use]
-    pub fn bridge(&self) -> &IfName {
-        &self.0
+    pub fn bridge(&self) -> IfName {
+        IfName::of_zone(self)
     }
 
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        let bridge = self.0.as_str();
-        bridge.strip_prefix(PREFIX).unwrap_or(bridge)
+        let bytes = self.bytes.get(..self.len).unwrap_or_default();
+        // It was made of text.
+        std::str::from_utf8(bytes).unwrap_or_default()
     }
 }
 
 impl FromStr for ZoneName {
-    type Err = IfNameError;
+    type Err = ZoneNameError;
 
-    fn from_str(text: &str) -> Result<Self, IfNameError> {
-        if text.is_empty() {
-            return Err(IfNameError);
+    fn from_str(text: &str) -> Result<Self, ZoneNameError> {
+        let named = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        let begins = text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
+        let mut bytes = [0; NAME_MAX];
+        match bytes.get_mut(..text.len()) {
+            Some(place) if begins && text.bytes().all(named) => {
+                place.copy_from_slice(text.as_bytes());
+            }
+            _ => return Err(ZoneNameError),
         }
-        Ok(Self(format!("{PREFIX}{text}").parse()?))
+        let len = text.len();
+        Ok(Self { bytes, len })
     }
 }
 
@@ -119,7 +139,9 @@ mod tests {
         assert_eq!(zone.bridge().as_str(), "vz-twelve-bytes");
         assert_eq!(zone.to_string(), "twelve-bytes");
         assert_eq!(ZoneName::of_bridge("vz-twelve-bytes"), Some(zone));
-        for wrong in ["", "thirteen-byte", "a/b", "a b", "a:b"] {
+        for wrong in [
+            "", "thirteen-byte", "a/b", "a b", "a:b", ".", "..", ".a", "-a", "a~", "\u{e9}",
+        ] {
             assert!(wrong.parse::<ZoneName>().is_err(), "{wrong:?}");
         }
         for other in ["vz-", "ve-web", "br0", "vz"] {

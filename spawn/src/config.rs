@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use registry::ifname::IfNameError;
 use registry::{IfName, MachineName, NameError, ZoneName};
+use registry::zone::ZoneNameError;
 use rustix::termios::isatty;
 
 use crate::bind::{Bind, Tmpfs};
@@ -133,7 +134,7 @@ pub enum ConfigError {
         /// What was given.
         name: String,
         /// What is wrong with it.
-        source: IfNameError,
+        source: ZoneNameError,
     },
     /// No tree was given, and there is none of the machine's name.
     #[error("there is no {0}: give the root of the tree with -D")]

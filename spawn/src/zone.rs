@@ -40,10 +40,10 @@ pub enum ZoneError {
 }
 
 fn failed(doing: &'static str, zone: &ZoneName) -> impl Fn(std::io::Error) -> ZoneError {
-    let zone = zone.clone();
+    let zone = *zone;
     move |source| ZoneError::Kernel {
         doing,
-        zone: zone.clone(),
+        zone,
         source,
     }
 }
@@ -62,7 +62,7 @@ pub fn find_or_make(netlink: &mut Netlink, zone: &ZoneName) -> Result<u32, ZoneE
     }
     match find(netlink, zone)? {
         Some(bridge) => Ok(bridge.ifindex),
-        None => Err(ZoneError::Taken(zone.clone())),
+        None => Err(ZoneError::Taken(*zone)),
     }
 }
 

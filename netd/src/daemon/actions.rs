@@ -1,13 +1,13 @@
 //! Performing what is planned for a link, and what becomes of what fails.
 
 use ipnetwork::IpNetwork;
-use registry::MachineName;
 use tokio::time::Instant;
 
 use super::Daemon;
 use crate::log;
 use crate::plan::Action;
 use crate::rtnl::{Link, Request, RtnlError};
+use crate::subnets::Owner;
 use crate::sysctl::{self, Protocol, SysctlError};
 
 /// How often what may pass is tried before it is done without.
@@ -86,7 +86,7 @@ impl Daemon {
     pub(super) fn perform_all(
         &mut self,
         link: &Link,
-        machine: &MachineName,
+        owner: &Owner,
         actions: &[Action],
     ) -> Performed {
         let mut performed = Performed {
@@ -95,9 +95,9 @@ impl Daemon {
             guarded: true,
         };
         if actions.contains(&Action::Guard)
-            && let Err(error) = self.guard(link, machine)
+            && let Err(error) = self.guard(link, owner)
         {
-            self.failed(link, machine, &Action::Guard, error.into(), &mut performed);
+            self.failed(link, owner, &Action::Guard, error.into(), &mut performed);
             if !performed.guarded {
                 return performed;
             }
@@ -110,7 +110,7 @@ impl Daemon {
             if let Some(action) = requested.get(place)
                 && !self.is_set_anew(link.index, action, &error)
             {
-                self.failed(link, machine, action, error.into(), &mut performed);
+                self.failed(link, owner, action, error.into(), &mut performed);
             }
         }
         performed
@@ -135,12 +135,12 @@ impl Daemon {
     }
 
     /// Sets a link's parameters; of one that had them they are set right.
-    fn guard(&mut self, link: &Link, machine: &MachineName) -> Result<(), SysctlError> {
+    fn guard(&mut self, link: &Link, owner: &Owner) -> Result<(), SysctlError> {
         sysctl::bound_waiting(&link.name)?;
         let own = self.links.get(&link.index);
         if own.is_some_and(|own| own.confirmed || own.regains) {
             let corrected = sysctl::correct_link(&link.name)?;
-            self.tell_corrected(machine, link, &corrected);
+            self.tell_corrected(owner, link, &corrected);
             return Ok(());
         }
         sysctl::guard(&link.name, Protocol::V6, link.held)?;
@@ -162,7 +162,7 @@ impl Daemon {
     fn failed(
         &mut self,
         link: &Link,
-        machine: &MachineName,
+        owner: &Owner,
         action: &Action,
         error: ActionError,
         performed: &mut Performed,
@@ -179,40 +179,40 @@ impl Daemon {
             // the address or the bridge, and that is told a moment later.
             performed.again = true;
             if failures == ATTEMPTS {
-                tracing::warn!(%machine, link = %link.name, "{}", log::chain(&error));
+                tracing::warn!(of = %owner, link = %link.name, "{}", log::chain(&error));
             }
             return;
         }
         let tried = failures >= ATTEMPTS;
         if *action != Action::SetUp && (tried || error.is_lasting()) {
-            self.do_without(link.index, machine, action, &error);
+            self.do_without(link.index, owner, action, &error);
             performed.guarded = true;
             return;
         }
-        tracing::warn!(%machine, "{}: tried again soon", log::chain(&error));
+        tracing::warn!(of = %owner, "{}: tried again soon", log::chain(&error));
         performed.again = true;
     }
 
     fn do_without(
         &mut self,
         index: u32,
-        machine: &MachineName,
+        owner: &Owner,
         action: &Action,
         error: &ActionError,
     ) {
         let why = log::chain(error);
         match action {
             Action::AddAddress(address) if address.is_ipv6() => {
-                tracing::warn!(%machine, "{why}: the machine gets no IPv6 address");
+                tracing::warn!(of = %owner, "{why}: there is none then");
             }
             Action::AddAddress(_) => {
-                tracing::error!(%machine, "{why}: the machine gets no IPv4 address");
+                tracing::error!(of = %owner, "{why}: there is none then");
             }
-            _ => tracing::error!(%machine, "{why}: done without"),
+            _ => tracing::error!(of = %owner, "{why}: done without"),
         }
         if let Some(own) = self.links.get_mut(&index) {
             own.done_without.push(action.clone());
-            // What the machine has is another thing now.
+            // What its owner has is another thing now.
             own.confirmed = false;
         }
         self.dirty.insert(index);
@@ -231,9 +231,9 @@ impl Daemon {
 
     /// Has the host forward the IPv6 packets of a link that is up. Apart from the guard, as
     /// the writer of this parameter goes round in circles while others change links.
-    pub(super) fn let_forward(&self, link: &Link, machine: &MachineName) {
+    pub(super) fn let_forward(&self, link: &Link, owner: &Owner) {
         if let Err(error) = sysctl::let_forward(&link.name, link.held) {
-            tracing::error!(%machine, "its IPv6 packets may not be forwarded: {}", log::chain(&error));
+            tracing::error!(of = %owner, "its IPv6 packets may not be forwarded: {}", log::chain(&error));
         }
     }
 }

@@ -16,7 +16,7 @@ pub(super) use ports::OwnPort;
 
 use super::{Daemon, Input};
 use crate::inside;
-use crate::machines::{Attachment, Machine};
+use crate::machines::Machine;
 use crate::rtnl::{LinkAddress, is_link_local};
 
 /// How long apart a machine's record is written at the least.
@@ -46,7 +46,7 @@ impl Daemon {
         let Some(entry) = self.machines.get_mut(&name) else {
             return;
         };
-        let is_bridged = matches!(entry.machine.attachment, Attachment::Bridge { .. });
+        let is_bridged = entry.machine.attachment.on_bridge().is_some();
         let Some(netlink) = entry.netlink.take_if(|_| is_bridged) else {
             return;
         };
@@ -91,7 +91,7 @@ impl Daemon {
     /// it could have any address of the internet be called by its name.
     pub(super) fn found_by_address(&self, machine: &Machine) -> BTreeSet<IpAddr> {
         let mut ips = machine.ips();
-        if let Attachment::Bridge { bridge, .. } = machine.attachment {
+        if let Some((_, bridge)) = machine.attachment.on_bridge() {
             let subnets = self.world.addresses(bridge);
             let near = |ip: IpAddr| subnets.iter().any(|of_host| of_host.address.contains(ip));
             ips.retain(|ip| is_private(*ip) || near(*ip));
@@ -145,11 +145,12 @@ impl Daemon {
         let Some(entry) = self.machines.get(name).filter(|entry| entry.runs()) else {
             return;
         };
-        if !matches!(entry.machine.attachment, Attachment::Bridge { .. }) {
+        let attachment = entry.machine.attachment;
+        let Some((_, bridge)) = attachment.on_bridge().filter(|_| entry.is_published()) else {
             return;
-        }
+        };
         // The bridge may be another than when they were claimed.
-        let scope = entry.machine.attachment.facing().unwrap_or(0);
+        let scope = bridge;
         let held = self.claims.held(name).map(|held| Address {
             scope: if held.scope == 0 { 0 } else { scope },
             ..held
@@ -160,7 +161,16 @@ impl Daemon {
         if addresses.iter().any(|address| !is_link_local(address.ip)) {
             addresses.retain(|address| !is_link_local(address.ip));
         }
-        addresses.sort_by_key(|address| (address.ip, address.scope));
+        if attachment.is_assigned() {
+            // The host has no way to any other by the zone's bridge.
+            let subnets = self.world.addresses(bridge);
+            let near = |ip| subnets.iter().any(|of_host| of_host.address.contains(ip));
+            addresses.retain(|address| is_link_local(address.ip) || near(address.ip));
+        }
+        let assigned = self.claims.assigned(name);
+        addresses.sort_by_key(|address| {
+            (!assigned.contains(&address.ip), address.ip, address.scope)
+        });
         if addresses == entry.machine.addresses {
             return;
         }

@@ -62,6 +62,9 @@ impl Daemon {
     fn rename_dead(&mut self, link: &Link) {
         let dead = IfName::of_dead_link(link.index).as_str().to_owned();
         let mut requests = vec![Request::Rename(dead)];
+        if link.controller.is_some() {
+            requests.push(Request::Join(0));
+        }
         if !link.altnames.is_empty() {
             requests.push(Request::RemoveAltnames(link.altnames.clone()));
         }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use ipnetwork::IpNetwork;
 use registry::mac::Side;
 use registry::{Mac, MachineName};
 
@@ -12,6 +13,7 @@ use crate::dhcp::server::{self, Event, Handle, Server, ServerConfig};
 use crate::dhcp_wire::Expected;
 use crate::log;
 use crate::rtnl::Link;
+use crate::subnets::Owner;
 
 /// A link logs something that a container can bring about at most this often.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -67,7 +69,7 @@ impl Daemon {
         };
         let handle = Handle::default();
         let (told, queue) = (handle.told(), self.worker.queue());
-        let log = event_log(machine);
+        let log = event_log(machine.into());
         // Not within the future, which would have room for it a second time.
         let server = Box::new(Server::new(config));
         tokio::task::spawn_local(async move {
@@ -92,35 +94,43 @@ impl Daemon {
                 service.set_config(config);
             }
         }
+        self.refresh_zones();
     }
 
     fn dhcp_config(&self, index: u32) -> Option<(MachineName, ServerConfig)> {
-        let link = self.world.link(index)?;
         let own = self.links.get(&index)?;
-        let (machine, subnets) = (own.machine?, own.subnets?);
-        let profile = self.profile_of(link);
-        if !profile.dhcp_server {
-            return None;
-        }
-        let (host, container) = (subnets.host().next()?, subnets.container().next()?);
-        let (ipnetwork::IpNetwork::V4(host), IpAddr::V4(container)) = (host, container.ip()) else {
+        let machine = *own.owner?.machine()?;
+        let IpAddr::V4(container) = own.subnets?.container().next()?.ip() else {
             return None;
         };
+        let mut config = self.base_config(index)?;
         let mac = Mac::of_machine(&self.host_id, &machine, Side::Container, 0);
-        let mut config = ServerConfig::new(host)
-            .map_err(|error| tracing::error!(%machine, "no DHCP: {error}"))
-            .ok()?;
         config
             .reserve(mac, container)
             .map_err(|error| tracing::error!(%machine, "no DHCP: {error}"))
+            .ok()?;
+        Some((machine, config))
+    }
+
+    /// What the server of a link hands out, as far as it does not depend on who is there.
+    pub(super) fn base_config(&self, index: u32) -> Option<ServerConfig> {
+        let link = self.world.link(index)?;
+        let own = self.links.get(&index)?;
+        let (owner, subnets) = (own.owner?, own.subnets?);
+        let profile = self.profile_of(link);
+        let IpNetwork::V4(host) = subnets.host().next()? else {
+            return None;
+        };
+        let mut config = ServerConfig::new(host)
+            .map_err(|error| tracing::error!(of = %owner, "no DHCP: {error}"))
             .ok()?;
         config.dns = self.dns.servers.iter().filter_map(ipv4).collect();
         config.domain.clone_from(&self.dns.domain);
         config.mtu = u16::try_from(self.mtu_for(link)).ok();
         if let Err(error) = profile.dhcp.refine(&mut config) {
-            tracing::error!(%machine, "{}: {error}; all of the subnet is served", profile.name);
+            tracing::error!(of = %owner, "{}: {error}; all of the subnet is served", profile.name);
         }
-        Some((machine, config))
+        profile.dhcp_server.then_some(config)
     }
 }
 
@@ -131,17 +141,17 @@ fn ipv4(ip: &IpAddr) -> Option<std::net::Ipv4Addr> {
     }
 }
 
-/// What logs the events of a machine's link.
-fn event_log(machine: MachineName) -> impl FnMut(Event) {
+/// What logs the events of a link's server.
+pub(super) fn event_log(owner: Owner) -> impl FnMut(Event) {
     let mut last: Option<Instant> = None;
     move |event| {
-        tracing::debug!(%machine, ?event, "DHCP");
+        tracing::debug!(of = %owner, ?event, "DHCP");
         let Some(text) = worth_saying(&event) else {
             return;
         };
         if last.is_none_or(|last| last.elapsed() >= LOG_INTERVAL) {
             last = Some(Instant::now());
-            tracing::warn!(%machine, "{text}");
+            tracing::warn!(of = %owner, "{text}");
         }
     }
 }
@@ -153,7 +163,7 @@ fn worth_saying(event: &Event) -> Option<String> {
             "a DHCP client found its address {address} in use by another host on its link"
         )),
         Event::Exhausted { mac } => Some(format!(
-            "no address is left on the machine's link for a further client, {mac}"
+            "no address is left on the link for a further client, {mac}"
         )),
         Event::Refused { mac, address } => {
             Some(format!("{mac} asked for {address}, which it cannot have"))

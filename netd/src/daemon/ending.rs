@@ -219,11 +219,14 @@ impl Daemon {
         let Some(entry) = self.remove(&name) else {
             return;
         };
+        if let Attachment::Zone { bridge, .. } = entry.machine.attachment {
+            self.leave_zone(&name, bridge);
+        }
         if entry.machine.ephemeral {
-            self.store.release(&name);
+            self.store.release(&name.into());
         } else if matches!(entry.machine.attachment, Attachment::Veth(_)) {
             // The 90 days for which it is kept begin now.
-            self.keep_subnets(&name);
+            self.keep_subnets(&name.into());
         }
         tracing::info!(machine = %name, "ended");
     }

@@ -22,6 +22,7 @@ use crate::log::{self, Pace};
 use crate::machines::Attachment;
 use crate::rtnl::Link;
 use crate::state_watch::{Holds, Removed, StateWatch};
+use crate::subnets::Owner;
 use crate::sysctl::{self, Changed};
 
 /// How long after something was removed it is put back: whoever removes a directory
@@ -49,8 +50,10 @@ pub(super) struct Healing {
 /// What was removed.
 #[derive(Debug, Default)]
 struct Lost {
-    /// Whose files.
+    /// Whose records.
     machines: BTreeSet<MachineName>,
+    /// Whose subnets.
+    owners: BTreeSet<Owner>,
     /// Whether more than that.
     all: bool,
 }
@@ -192,14 +195,15 @@ impl Daemon {
                 self.healing.lost.machines.extend(claimants);
             }
             // Also of one that does not run now.
-            Removed::Subnets(name) if self.store.kept(&name).is_some() => {
-                self.healing.lost.machines.insert(name);
+            Removed::Subnets(owner) if self.store.kept(&owner).is_some() => {
+                self.healing.lost.owners.insert(owner);
             }
             Removed::Something => self.healing.lost.all = true,
             // netd itself removed it.
             Removed::Record(_) | Removed::Subnets(_) => {}
         }
-        if self.healing.lost.all || !self.healing.lost.machines.is_empty() {
+        let lost = &self.healing.lost;
+        if lost.all || !lost.machines.is_empty() || !lost.owners.is_empty() {
             let due = Instant::now() + RESTORE_AFTER;
             self.healing.restore_at.get_or_insert(due);
         }
@@ -247,9 +251,9 @@ impl Daemon {
         if records > 0 {
             restored.push(format!("{records} files of the registry"));
         }
-        let subnets = self.restore_subnets(&machines, lost.all);
+        let subnets = self.restore_subnets(lost.owners, lost.all);
         if subnets > 0 {
-            restored.push(format!("the subnets of {subnets} machines"));
+            restored.push(format!("the subnets of {subnets} links"));
         }
         if lost.all {
             failed |= self.restore_kept(&mut restored);
@@ -275,22 +279,18 @@ impl Daemon {
         Ok(())
     }
 
-    fn restore_subnets(&mut self, machines: &[MachineName], all: bool) -> usize {
-        // Also what machines keep that do not run.
-        let names: Vec<MachineName> = if all {
-            self.store.names().into_iter().collect()
-        } else {
-            machines.to_vec()
-        };
+    fn restore_subnets(&mut self, owners: BTreeSet<Owner>, all: bool) -> usize {
+        // Also what those keep that do not run.
+        let owners = if all { self.store.owners() } else { owners };
         let mut restored = 0;
-        for name in names {
-            let entry = self.machines.get(&name);
+        for owner in owners {
+            let entry = owner.machine().and_then(|name| self.machines.get(name));
             if entry.is_some_and(|entry| {
                 entry.machine.ephemeral || !matches!(entry.machine.attachment, Attachment::Veth(_))
             }) {
                 continue;
             }
-            let Some((path, text)) = self.store.file(&name, SystemTime::now()) else {
+            let Some((path, text)) = self.store.file(&owner, SystemTime::now()) else {
                 continue;
             };
             if !path.exists() {

@@ -1,32 +1,33 @@
-//! Reconciling the links of containers.
+//! Reconciling the links that have subnets: those of containers, and the bridges of zones.
 
 use std::time::{Duration, Instant};
 
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use registry::protocol::{Host0, Route};
-use registry::{LINK_GROUP, MachineName};
+use registry::LINK_GROUP;
 
 use super::Daemon;
 use super::actions::Outcome;
 use super::dhcp_service::Service;
 use super::healing::Heals;
+use super::registration::Entry;
 use crate::log;
 use crate::machines::Attachment;
 use crate::nft::GoneLink;
 use crate::plan::{self, Action, Role};
 use crate::rtnl::{Link, RtnlError};
-use crate::subnets::Subnets;
+use crate::subnets::{Owner, Subnets};
 
 /// An address that the kernel has not told of after this is added again.
 const TOLD_WITHIN: Duration = Duration::from_secs(1);
 /// A link's clashes with the host are said at most this often.
 const CLASH_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What netd knows of a veth of its own beyond what the kernel tells.
+/// What netd knows of a link of its own with subnets beyond what the kernel tells.
 #[derive(Debug, Default)]
 pub(super) struct OwnLink {
-    /// The machine that it belongs to; unknown until its name or its supervisor says.
-    pub machine: Option<MachineName>,
+    /// Whose it is; unknown until its name or its supervisor says.
+    pub owner: Option<Owner>,
     /// Its subnets.
     pub subnets: Option<Subnets>,
     /// Whether the host is protected from it.
@@ -91,8 +92,10 @@ impl Daemon {
         if role.is_none() {
             self.retired.remove(&index);
         }
-        if role == Some(Role::Veth) && !self.retired.contains(&index) {
-            let outcome = match self.reconcile_veth(index).await {
+        self.note_port(index);
+        let has_subnets = role.is_some_and(Role::has_subnets);
+        if has_subnets && !self.retired.contains(&index) {
+            let outcome = match self.reconcile_subnet_link(index).await {
                 Ok(outcome) => outcome,
                 Err(error) => {
                     tracing::error!("{}", log::chain(&error));
@@ -103,6 +106,9 @@ impl Daemon {
             return;
         }
         let own = self.links.remove(&index);
+        if let Some(Owner::Zone(zone)) = own.as_ref().and_then(|own| own.owner) {
+            self.zone_is_gone(zone, index);
+        }
         let subnets = own.as_ref().and_then(|own| own.subnets);
         if own.is_some() {
             self.unwatch_parameters(index);
@@ -128,25 +134,25 @@ impl Daemon {
                 self.notice_dead(index, subnets);
                 self.gather_orphans(index);
             }
-            Some(Role::Veth) | None => {}
+            Some(Role::Veth | Role::Zone(_)) | None => {}
         }
     }
 
-    /// Gives a veth what it lacks of what it is to have, and its machine the word once it
-    /// lacks nothing.
-    async fn reconcile_veth(&mut self, index: u32) -> Result<Outcome, RtnlError> {
+    /// Gives a link what it lacks of what it is to have, and those behind it the word once
+    /// it lacks nothing.
+    async fn reconcile_subnet_link(&mut self, index: u32) -> Result<Outcome, RtnlError> {
         let Some(link) = self.world.link(index).cloned() else {
             return Ok(Outcome::Done);
         };
-        let Some(machine) = self.machine_of_link(&link) else {
+        let Some(owner) = self.owner_of_link(&link) else {
             return Ok(Outcome::Done);
         };
         let own = self.links.entry(index).or_default();
-        own.machine = Some(machine);
+        own.owner = Some(owner);
         let chosen = own.subnets.filter(|_| own.confirmed);
         let subnets = match chosen {
             Some(subnets) => subnets,
-            None => self.choose(&machine, index).await?,
+            None => self.choose(&owner, index).await?,
         };
         let mtu = self.profile_of(&link).mtu.or_else(|| self.narrower(&link));
         let Some(own) = self.links.get_mut(&index) else {
@@ -154,7 +160,7 @@ impl Daemon {
         };
         let subnets = own.feasible(&subnets);
         own.subnets = Some(subnets);
-        let mut actions = plan::veth(
+        let mut actions = plan::subnet_link(
             &link,
             &self.world,
             own.guarded || link.held.all(),
@@ -171,7 +177,7 @@ impl Daemon {
         } else if was_whole && !self.may_heal(&link) {
             return Ok(Outcome::Later);
         }
-        let performed = self.perform_all(&link, &machine, &actions);
+        let performed = self.perform_all(&link, &owner, &actions);
         if let Some(own) = self.links.get_mut(&index)
             && actions.iter().any(is_v6_address)
         {
@@ -180,13 +186,16 @@ impl Daemon {
         if was_whole {
             let done = actions.iter();
             let done = done.filter(|action| !performed.failed.contains(action));
-            self.tell_healed(&link, &machine, done);
+            self.tell_healed(&link, &owner, done);
         }
         let Some(own) = self.links.get_mut(&index).filter(|_| performed.guarded) else {
             return Ok(Outcome::of(!performed.again));
         };
         own.guarded = true;
-        let serves = own.dhcp.is_some() || self.serve_dhcp(&link);
+        let serves = match owner {
+            Owner::Machine(_) => own.dhcp.is_some() || self.serve_dhcp(&link),
+            Owner::Zone(zone) => self.serve_zone(zone, &link),
+        };
         if awaits_v6 && performed.failed.is_empty() {
             return Ok(Outcome::Later);
         }
@@ -197,40 +206,52 @@ impl Daemon {
             && !own.confirmed
         {
             (own.confirmed, own.regains) = (true, false);
-            tracing::info!(%machine, link = %link.name, "{}", describe(&subnets));
-            self.let_forward(&link, &machine);
+            tracing::info!(of = %owner, link = %link.name, "{}", describe(&subnets));
+            self.let_forward(&link, &owner);
             // Behind all that netd itself writes.
             self.watch_parameters(&link);
-            self.link_is_ready(&machine, index);
+            match owner {
+                Owner::Machine(machine) => self.link_is_ready(&machine, index),
+                Owner::Zone(_) => self.zone_is_ready(index),
+            }
         }
         if !was_confirmed && !actions.is_empty() && actions.iter().all(|a| *a == Action::Guard) {
             // No event tells of it.
             self.dirty.insert(index);
         }
+        if self.zones.is_empty(index) {
+            self.remove_zone(index);
+            return Ok(Outcome::Later);
+        }
         Ok(Outcome::of(!performed.again && serves))
     }
 
-    /// The machine that a link belongs to: the one that registered with it, or else the
-    /// one that its names say it was made for.
-    fn machine_of_link(&self, link: &Link) -> Option<MachineName> {
-        let known = self.links.get(&link.index).and_then(|own| own.machine);
+    /// Whose a link is: the zone's that its name says; the machine's that registered with
+    /// it, or else of the one that its names say it was made for.
+    fn owner_of_link(&self, link: &Link) -> Option<Owner> {
+        if let Role::Zone(zone) = plan::role_of(link) {
+            return Some(zone.into());
+        }
+        let known = self.links.get(&link.index).and_then(|own| own.owner);
         let attached = || {
             let (name, entry) = self.attached_by(link.index)?;
-            (entry.machine.attachment == Attachment::Veth(link.index)).then_some(name)
+            (entry.machine.attachment == Attachment::Veth(link.index)).then_some(name.into())
         };
-        known.or_else(attached).or_else(|| plan::machine_of(link))
+        known
+            .or_else(attached)
+            .or_else(|| plan::machine_of(link).map(Owner::from))
     }
 
-    /// Chooses the subnets of a machine's link: those that the link has, those that
-    /// the machine keeps, or new ones.
+    /// Chooses the subnets of a link: those that the link has, those that its owner keeps,
+    /// or new ones.
     pub(super) async fn choose(
         &mut self,
-        machine: &MachineName,
+        owner: &Owner,
         index: u32,
     ) -> Result<Subnets, RtnlError> {
         let profile = self.profile_of_index(index);
         let present = self.present(index);
-        let before = self.store.kept(machine);
+        let before = self.store.kept(owner);
         let kept = before.map(|kept| profile.fitting(kept));
         let (fixed, prefix) = profile.v4_wanted();
         let asked = Subnets {
@@ -240,7 +261,7 @@ impl Daemon {
         let first: Vec<Subnets> = [present, kept, Some(asked)].into_iter().flatten().collect();
         let by_the_host = |prefix| self.world.clash(prefix, LINK_GROUP).is_none();
         let crossed = self
-            .wish(machine, prefix, first.clone())
+            .wish(owner, prefix, first.clone())
             .is_crossed(by_the_host);
         if crossed && !std::mem::replace(&mut self.routes_are_fresh, true) {
             // The kernel does not tell of every route that goes: before a machine
@@ -251,48 +272,48 @@ impl Daemon {
         }
         // A container that runs has its addresses, which nothing here can change: also
         // beside what came later and overlaps them.
-        let settled: Vec<IpNetwork> = match self.is_settled(machine) {
+        let settled: Vec<IpNetwork> = match self.is_settled(owner, index) {
             true => present.iter().flat_map(Subnets::prefixes).collect(),
             false => Vec::new(),
         };
-        let wish = self.wish(machine, prefix, first);
+        let wish = self.wish(owner, prefix, first);
         let subnets =
-            wish.choose(|subnet| settled.contains(&subnet) || self.is_free(subnet, machine));
+            wish.choose(|subnet| settled.contains(&subnet) || self.is_free(subnet, owner));
         if subnets.v4.is_none() {
             tracing::error!(
-                %machine,
+                of = %owner,
                 "no pool has a subnet to spare: each candidate overlaps an address or a route of \
-                 the host; the machine gets no IPv4 address"
+                 the host; it gets no IPv4 address"
             );
         }
         let is_new = before != Some(subnets);
         if let Some(missed) = profile.missed(&subnets).filter(|_| is_new) {
-            self.tell_not_as_configured(machine, &profile, missed, &subnets);
+            self.tell_not_as_configured(owner, &profile, missed, &subnets);
         } else if let Some(before) = before.filter(|_| is_new) {
             let why = match kept == Some(before) {
                 true => "is in use by the host now",
                 false => "is not what is configured now",
             };
-            tracing::warn!(%machine, "{} {why}; it gets {}", describe(&before), describe(&subnets));
+            tracing::warn!(of = %owner, "{} {why}; it gets {}", describe(&before), describe(&subnets));
         }
-        self.store.take(*machine, subnets);
+        self.store.take(*owner, subnets);
         Ok(subnets)
     }
 
-    /// Gives the machines whose links have addresses already what they have, before
+    /// Gives those whose links have addresses already what they have, before
     /// anything is chosen for others.
     pub(super) fn reserve_present(&mut self) {
         let indices: Vec<u32> = self
             .world
             .links()
-            .filter(|link| plan::role_of(link) == Role::Veth)
+            .filter(|link| plan::role_of(link).has_subnets())
             .map(|link| link.index)
             .collect();
         for index in indices {
-            let machine = self.links.get(&index).and_then(|own| own.machine);
-            let machine = machine.or_else(|| self.world.link(index).and_then(plan::machine_of));
-            if let (Some(machine), Some(subnets)) = (machine, self.present(index)) {
-                self.store.take(machine, subnets);
+            let link = self.world.link(index);
+            let owner = link.and_then(|link| self.owner_of_link(link));
+            if let (Some(owner), Some(subnets)) = (owner, self.present(index)) {
+                self.store.take(owner, subnets);
             }
         }
     }
@@ -318,20 +339,22 @@ impl Daemon {
         (subnets.v4.is_some() || subnets.v6.is_some()).then_some(subnets)
     }
 
-    /// Whether a machine's end of its link was set.
-    fn is_settled(&self, machine: &MachineName) -> bool {
-        let entry = self.machines.get(machine);
-        entry.is_some_and(super::registration::Entry::is_settled)
+    /// Whether a machine's end of its link was set; of a zone, whether it has members.
+    fn is_settled(&self, owner: &Owner, index: u32) -> bool {
+        match owner {
+            Owner::Machine(machine) => self.machines.get(machine).is_some_and(Entry::is_settled),
+            Owner::Zone(_) => self.has_settled_members(index),
+        }
     }
 
     fn wish<'a>(
         &'a self,
-        machine: &'a MachineName,
+        owner: &'a Owner,
         v4_prefix: u8,
         first: Vec<Subnets>,
     ) -> plan::Wish<'a> {
         plan::Wish {
-            machine,
+            owner,
             host: &self.host_id,
             pools: self.profiles.pools(),
             v4_prefix,
@@ -339,27 +362,27 @@ impl Daemon {
         }
     }
 
-    fn is_free(&self, subnet: IpNetwork, machine: &MachineName) -> bool {
+    fn is_free(&self, subnet: IpNetwork, owner: &Owner) -> bool {
         let pools = self.profiles.pools();
-        plan::is_free(&self.world, &self.store, pools, subnet, machine)
+        plan::is_free(&self.world, &self.store, pools, subnet, owner)
     }
 
-    /// Looks whether a prefix that is new on the host overlaps a machine's subnets.
+    /// Looks whether a prefix that is new on the host overlaps somebody's subnets.
     pub(super) fn notice_clash(&mut self, prefix: IpNetwork, link: u32) {
-        let Some(machine) = self.store.overlapping(prefix) else {
+        let Some(owner) = self.store.overlapping(prefix) else {
             return;
         };
-        // What comes with the machine's own link, as most does, is looked at with that.
+        // What comes with its own link, as most does, is looked at with that.
         if self
             .links
             .get(&link)
-            .is_some_and(|own| own.machine == Some(machine))
+            .is_some_and(|own| own.owner == Some(owner))
         {
             return;
         }
         crate::operations::count(|done| &done.scanned, self.links.len());
         let mut links = self.links.iter();
-        let Some((&index, own)) = links.find(|(_, own)| own.machine == Some(machine)) else {
+        let Some((&index, own)) = links.find(|(_, own)| own.owner == Some(owner)) else {
             return;
         };
         let Some(subnets) = own.subnets else { return };
@@ -370,7 +393,7 @@ impl Daemon {
         let told = own
             .clash_told
             .is_some_and(|told| told.elapsed() < CLASH_INTERVAL);
-        // What is the machine's own comes and goes as well, with its link.
+        // What is its own comes and goes as well, with its link.
         if told || self.clash_with(&subnets).is_none() {
             return;
         }
@@ -379,9 +402,9 @@ impl Daemon {
             .link(link)
             .map_or("a route without a link", |link| &link.name);
         tracing::warn!(
-            %machine,
-            "{prefix} ({by}) now overlaps the machine's subnet: parts of it may not be reached; \
-             the machine gets another subnet when it is started the next time"
+            of = %owner,
+            "{prefix} ({by}) now overlaps its subnet: parts of it may not be reached; \
+             it gets another subnet when it is started the next time"
         );
         if let Some(own) = self.links.get_mut(&index) {
             own.clash_told = Some(Instant::now());
@@ -395,10 +418,19 @@ impl Daemon {
         found.map(|(prefix, _)| prefix)
     }
 
-    /// What the machine's end of a link is to have.
-    pub(super) fn host0(&self, link: &Link, subnets: &Subnets) -> Host0 {
+    /// What a machine's end of a link is to have, its addresses among it.
+    pub(super) fn host0(
+        &self,
+        link: &Link,
+        subnets: &Subnets,
+        addresses: Vec<IpNetwork>,
+    ) -> Host0 {
         let profile = self.profile_of(link);
-        let pairs = subnets.host().zip(subnets.container());
+        let pairs = subnets.host().filter_map(|host| {
+            let mut own = addresses.iter();
+            let own = own.find(|own| own.is_ipv4() == host.is_ipv4())?;
+            Some((host, *own))
+        });
         let pairs = pairs.filter(|(host, _)| host.is_ipv6() || profile.dhcp.emit_router);
         let routes = pairs.filter_map(|(host, container)| {
             let everywhere = if host.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
@@ -408,9 +440,10 @@ impl Daemon {
                 preferred_source: container.ip(),
             })
         });
+        let routes = routes.collect();
         Host0 {
-            addresses: subnets.container().collect(),
-            routes: routes.collect(),
+            addresses,
+            routes,
             dns: profile.dhcp.servers(&self.dns.servers),
             domain: self.dns.domain.clone(),
             mtu: Some(self.mtu_for(link)),

@@ -21,6 +21,7 @@ mod profile;
 mod registration;
 mod retry;
 mod status;
+mod zones;
 #[cfg(test)]
 mod tests;
 
@@ -40,7 +41,7 @@ use crate::machines::{Claims, RegistryDir};
 use crate::nft;
 use crate::profiles::Profiles;
 use crate::rtnl::{LinkAddress, Monitor, Requests};
-use crate::subnets::SubnetStore;
+use crate::subnets::{Owner, SubnetStore};
 use crate::supervisors::{self, ConnectionId, SupervisorEvent};
 use crate::sysctl::UndoRecord;
 use crate::upstream_dns::UpstreamDns;
@@ -54,6 +55,7 @@ use links::OwnLink;
 use registration::Entry;
 use retry::Retries;
 use status::Queries;
+use zones::Zones;
 pub use status::{LeaseStatus, ListedMachine, MachineStatus, Query};
 
 /// How many links or inputs are seen to before others get their turn.
@@ -116,7 +118,13 @@ impl Default for Places {
 }
 
 impl Places {
-    /// The directory of the subnets that machines keep.
+    /// The directory of the leases of zones.
+    #[must_use]
+    pub fn leases(&self) -> PathBuf {
+        self.state.join("leases")
+    }
+
+    /// The directory of the subnets that machines and zones keep.
     #[must_use]
     pub fn subnets(&self) -> PathBuf {
         self.state.join("subnets")
@@ -157,6 +165,7 @@ pub struct Daemon {
     /// The machines on bridges whose addresses may be others than those recorded.
     to_publish: BTreeSet<MachineName>,
     links: HashMap<u32, OwnLink>,
+    zones: Zones,
     /// Links that were put out of the way, until the kernel frees them.
     retired: HashSet<u32>,
     dirty: BTreeSet<u32>,
@@ -258,6 +267,7 @@ impl Daemon {
             claims: Claims::default(),
             to_publish: BTreeSet::new(),
             links: HashMap::new(),
+            zones: Zones::default(),
             retired: HashSet::new(),
             dirty: BTreeSet::new(),
             uplinks_dirty: true,
@@ -406,9 +416,9 @@ impl Daemon {
         self.publish_bridged();
     }
 
-    /// Writes a machine's subnets to disk, later.
-    fn keep_subnets(&mut self, name: &MachineName) {
-        let Some((path, text)) = self.store.file(name, SystemTime::now()) else {
+    /// Writes somebody's subnets to disk, later.
+    fn keep_subnets(&mut self, owner: &Owner) {
+        let Some((path, text)) = self.store.file(owner, SystemTime::now()) else {
             return;
         };
         crate::operations::count(|done| &done.subnet_writes, 1);
@@ -418,7 +428,7 @@ impl Daemon {
     /// Gives back the subnets that have not been used for long.
     fn lapse_subnets(&mut self) {
         self.lapse_at = Instant::now() + LAPSE_EVERY;
-        let in_use: BTreeSet<MachineName> = self.links.values().filter_map(|l| l.machine).collect();
+        let in_use: BTreeSet<Owner> = self.links.values().filter_map(|l| l.owner).collect();
         for path in self.store.lapse(SystemTime::now(), &in_use) {
             // Behind what is still to be written.
             self.worker

@@ -1,14 +1,15 @@
 //! What `.network` files say, for the links that there are.
 
 use ipnetwork::IpNetwork;
-use registry::{LINK_GROUP, MachineName};
+use registry::LINK_GROUP;
 
 use super::Daemon;
 use super::links::describe;
 use crate::network_file::Severity;
-use crate::profiles::{Directories, HostFacts, LinkFacts, Profile, Profiles};
+use crate::plan::{self, Role};
+use crate::profiles::{Directories, HostFacts, LinkFacts, Profile, Profiles, Subnet4};
 use crate::rtnl::{Link, LinkType};
-use crate::subnets::Subnets;
+use crate::subnets::{Owner, Subnets, VETH_PREFIX, ZONE_PREFIX};
 
 /// Reads the files, and logs what is to be said of them.
 pub(super) fn load() -> Profiles {
@@ -25,7 +26,13 @@ pub(super) fn load() -> Profiles {
 impl Daemon {
     /// What is to be of a link.
     pub(super) fn profile_of(&self, link: &Link) -> Profile {
-        self.profiles.for_link(&facts(link))
+        let mut profile = self.profiles.for_link(&facts(link));
+        let is_zone = matches!(plan::role_of(link), Role::Zone(_));
+        if is_zone && profile.v4 == Subnet4::Any(VETH_PREFIX) {
+            // What a link has of which no file says anything else.
+            profile.v4 = Subnet4::Any(ZONE_PREFIX);
+        }
+        profile
     }
 
     /// What is to be of the link with this index.
@@ -35,22 +42,25 @@ impl Daemon {
             .map_or_else(Profile::default, |link| self.profile_of(link))
     }
 
-    /// Says why a machine has not the subnet that a file names for it.
+    /// Says why somebody has not the subnet that a file names for it.
     pub(super) fn tell_not_as_configured(
         &self,
-        machine: &MachineName,
+        owner: &Owner,
         profile: &Profile,
         wanted: IpNetwork,
         has: &Subnets,
     ) {
         let (file, has) = (&profile.name, describe(has));
         let in_the_way = self.world.clash(wanted, LINK_GROUP);
-        let why = match (in_the_way, self.store.clash(wanted, machine)) {
+        let why = match (in_the_way, self.store.clash(wanted, owner)) {
             (Some((prefix, _)), _) => format!("{prefix} of the host overlaps it"),
-            (None, Some(other)) => format!("machine {other} has what overlaps it"),
+            (None, Some(other)) => match other {
+                Owner::Machine(name) => format!("machine {name} has what overlaps it"),
+                Owner::Zone(_) => format!("{other} has what overlaps it"),
+            },
             (None, None) => "it was not so when the container was started".to_owned(),
         };
-        tracing::error!(%machine, "{file} asks for {wanted}, but {why}; the machine has {has}");
+        tracing::error!(of = %owner, "{file} asks for {wanted}, but {why}; it has {has}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use registry::ifname::LinkKind;
-use registry::protocol::{Refusal, RefusalReason, Registered, ToSupervisor};
+use registry::protocol::{Host0, Refusal, RefusalReason, Registered, ToSupervisor};
 use registry::{Address, IfName, LINK_GROUP, LeaderId, MachineName, Record};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -15,7 +15,9 @@ use super::bridged::Following;
 use super::{Daemon, Input};
 use crate::log::Pace;
 use crate::machines::{Attachment, Machine};
+use crate::subnets::Owner;
 use crate::supervisors::{ConnectionId, Registering, SupervisorEvent};
+use crate::plan::{self, Role};
 use crate::{leader_watch, log};
 
 /// After what time a record that could not be written is tried again.
@@ -83,9 +85,10 @@ impl Entry {
         self.runs() && self.configured
     }
 
-    /// Whether its name is to resolve: on a veth not before its end of that is set.
+    /// Whether its name is to resolve: where netd says which addresses it has, not before
+    /// they are set.
     pub fn is_published(&self) -> bool {
-        self.runs() && (self.configured || !matches!(self.machine.attachment, Attachment::Veth(_)))
+        self.runs() && (self.configured || !self.machine.attachment.is_assigned())
     }
 }
 
@@ -122,7 +125,7 @@ impl Daemon {
         );
         tracing::info!(machine = %name, leader = leader.pid, "taken over");
         if let Attachment::Veth(index) = machine.attachment {
-            self.links.entry(index).or_default().machine = Some(name);
+            self.links.entry(index).or_default().owner = Some(name.into());
             self.dirty.insert(index);
         }
         let mut entry = Entry::new(machine);
@@ -130,10 +133,14 @@ impl Daemon {
         // What was given out was nobody else's.
         let addresses = entry.machine.addresses.clone();
         self.to_publish.extend(match entry.machine.attachment {
-            Attachment::Veth(_) => self.claims.assign(name, addresses),
+            Attachment::Veth(_) | Attachment::Zone { .. } => self.claims.assign(name, addresses),
             _ => self.claims.claim(name, addresses),
         });
+        let attachment = entry.machine.attachment;
         self.insert(entry);
+        if let Attachment::Zone { bridge, .. } = attachment {
+            self.join_zone(name, bridge);
+        }
         // One that has ended says so at once, by the same way as one that ends later.
         self.watch_process(name, leader, None, Input::LeaderEnded);
         self.watch_supervisor(name, supervisor);
@@ -276,7 +283,7 @@ impl Daemon {
     fn wrong_link(&self, name: &MachineName, attachment: Attachment) -> Option<String> {
         let kind = match attachment {
             Attachment::Veth(_) => LinkKind::Veth,
-            Attachment::Bridge { .. } => LinkKind::BridgePort,
+            Attachment::Bridge { .. } | Attachment::Zone { .. } => LinkKind::BridgePort,
             Attachment::Host | Attachment::Private => return None,
         };
         let link = self.world.link(attachment.link()?)?;
@@ -285,6 +292,12 @@ impl Daemon {
         let others = attached.is_some_and(|(other, entry)| other != *name && entry.runs());
         if link.group != LINK_GROUP || link.name != own.as_str() || others {
             return Some(format!("link {} is not that of machine {name}", link.name));
+        }
+        if let Attachment::Zone { bridge, .. } = attachment
+            && let Some(bridge) = self.world.link(bridge)
+            && !matches!(plan::role_of(bridge), Role::Zone(_))
+        {
+            return Some(format!("link {} is not the bridge of a zone", bridge.name));
         }
         None
     }
@@ -347,7 +360,7 @@ impl Daemon {
                 // The socket from inside is let go: it would keep the namespace alive,
                 // and nothing that the container does changes its name's addresses.
                 let own = self.links.entry(index).or_default();
-                own.machine = Some(name);
+                own.owner = Some(name.into());
                 if own.confirmed {
                     self.link_is_ready(&name, index);
                 } else {
@@ -363,6 +376,14 @@ impl Daemon {
                 self.follow_bridged(port);
                 self.dirty.insert(port);
             }
+            Attachment::Zone { port, bridge } => {
+                if let Some(entry) = self.machines.get_mut(&name) {
+                    entry.netlink = netlink;
+                }
+                self.follow_bridged(port);
+                self.dirty.insert(port);
+                self.join_zone(name, bridge);
+            }
             Attachment::Host | Attachment::Private => {
                 self.publish(&name);
                 self.answer_registration(&name, Registered::default());
@@ -375,25 +396,37 @@ impl Daemon {
         let Some(subnets) = self.links.get(&index).and_then(|own| own.subnets) else {
             return;
         };
-        let host0 = self
-            .world
-            .link(index)
-            .map(|link| self.host0(link, &subnets));
-        let Some(entry) = self.machines.get_mut(name) else {
+        let Some(link) = self.world.link(index) else {
+            return;
+        };
+        let host0 = self.host0(link, &subnets, subnets.container().collect());
+        let Some(entry) = self.machines.get(name) else {
             return;
         };
         if entry.ended || entry.machine.attachment != Attachment::Veth(index) {
             return;
         }
+        let ephemeral = entry.machine.ephemeral;
+        self.assign(name, host0);
+        if !ephemeral {
+            self.keep_subnets(&Owner::from(*name));
+        }
+    }
+
+    /// Gives a machine its addresses, and answers its registration with them.
+    pub(super) fn assign(&mut self, name: &MachineName, host0: Host0) {
+        let Some(entry) = self.machines.get_mut(name) else {
+            return;
+        };
         let before = entry.machine.ips();
-        let container = subnets.container();
-        entry.machine.addresses = container
+        let addresses = host0.addresses.iter();
+        entry.machine.addresses = addresses
             .map(|address| Address {
                 ip: address.ip(),
                 scope: 0,
             })
             .collect();
-        let (ephemeral, configured) = (entry.machine.ephemeral, entry.configured);
+        let configured = entry.configured;
         let assigned = entry.machine.addresses.clone();
         self.to_publish.extend(self.claims.assign(*name, assigned));
         if configured {
@@ -401,10 +434,7 @@ impl Daemon {
         }
         // Else its name would resolve to what does not answer yet, and the neighbour
         // probes that are lost then are sent again only after a second.
-        self.answer_registration(name, Registered { host0 });
-        if !ephemeral {
-            self.keep_subnets(name);
-        }
+        self.answer_registration(name, Registered { host0: Some(host0) });
     }
 
     fn answer_registration(&mut self, name: &MachineName, registered: Registered) {

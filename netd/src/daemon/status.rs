@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::time::{Instant, UNIX_EPOCH};
 
-use registry::MachineName;
+use registry::mac::Side;
+use registry::{Mac, MachineName};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Daemon;
@@ -58,7 +59,7 @@ pub struct ListedMachine {
     pub name: String,
     /// The manager that registered it.
     pub service: String,
-    /// `host`, `private`, `veth` or `bridge`.
+    /// `host`, `private`, `veth`, `bridge` or `zone`.
     pub network: &'static str,
     /// Its addresses, in the order in which its name resolves.
     pub addresses: Vec<String>,
@@ -79,7 +80,7 @@ pub struct MachineStatus {
     pub leader: u32,
     /// Its cgroup, or empty.
     pub cgroup: String,
-    /// `host`, `private`, `veth` or `bridge`.
+    /// `host`, `private`, `veth`, `bridge` or `zone`.
     pub network: &'static str,
     /// Name of the host's end of its link, or empty.
     pub link: String,
@@ -137,16 +138,23 @@ impl Daemon {
         };
         let mut status = self.status(entry);
         let service = match entry.machine.attachment {
-            Attachment::Veth(index) => self.links.get(&index).and_then(|own| own.dhcp.as_ref()),
+            Attachment::Veth(index) => {
+                let service = self.links.get(&index).and_then(|own| own.dhcp.as_ref());
+                service.and_then(Service::running)
+            }
+            Attachment::Zone { bridge, .. } => self.zones.dhcp(bridge),
             _ => None,
         };
-        let service = service.and_then(Service::running);
+        // On a zone's bridge others have leases as well.
+        let mac = Mac::of_machine(&self.host_id, name, Side::Container, 0);
+        let on_zone = matches!(entry.machine.attachment, Attachment::Zone { .. });
         let leases = service.map(crate::dhcp::server::Handle::leases);
         // The link's own task answers: it is not waited for in here.
         tokio::task::spawn_local(async move {
             if let Some(leases) = leases {
                 let leases = leases.await.unwrap_or_default();
-                status.leases = leases.iter().map(LeaseStatus::from).collect();
+                let own = leases.iter().filter(|lease| !on_zone || lease.mac == mac);
+                status.leases = own.map(LeaseStatus::from).collect();
             }
             let _ = answer.send(Some(status));
         });
@@ -155,7 +163,8 @@ impl Daemon {
     fn status(&self, entry: &Entry) -> MachineStatus {
         let machine = &entry.machine;
         let link = machine.attachment.link();
-        let own = link.and_then(|index| self.links.get(&index));
+        let facing = machine.attachment.facing();
+        let own = facing.and_then(|index| self.links.get(&index));
         let subnets = own.and_then(|own| own.subnets);
         let since = machine
             .since

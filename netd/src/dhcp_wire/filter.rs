@@ -1,10 +1,11 @@
 //! Which packets come to the socket of a link.
 
 use libc::sock_filter;
+use registry::Mac;
 
 use crate::socket_filter::{
-    AND, IF_ANY_BIT, IF_EQUAL, LOAD_BYTE, LOAD_HALF, LOAD_HALF_AFTER_X, OTHERHOST, PACKET_TYPE,
-    RETURN, WHOLE, X_IS_IP_HEADER_LEN, jump, op,
+    AND, IF_ANY_BIT, IF_EQUAL, IN_VLAN, LINK_LAYER, LOAD_BYTE, LOAD_HALF, LOAD_HALF_AFTER_X,
+    LOAD_WORD, OTHERHOST, PACKET_TYPE, PROTOCOL, RETURN, WHOLE, X_IS_IP_HEADER_LEN, jump, op,
 };
 
 const UDP: u32 = 17;
@@ -29,3 +30,27 @@ pub const DHCP_REQUESTS: [sock_filter; 14] = [
     op(RETURN, WHOLE),
     op(RETURN, 0),
 ];
+
+/// The same on the port of a bridge, where all protocols come, and what is for the bridge's
+/// own address counts as another station's. What is in a VLAN is not the bridge's.
+#[must_use]
+pub fn requests_on_port(bridge: Mac) -> Vec<sock_filter> {
+    let [a, b, c, d, e, f] = bridge.0;
+    let rest = DHCP_REQUESTS.get(2..).unwrap_or_default();
+    // From the operation behind the first ten to the last one, which drops.
+    let last = u8::try_from(rest.len()).unwrap_or(u8::MAX).saturating_sub(1);
+    let mut filter = vec![
+        op(LOAD_BYTE, IN_VLAN),
+        jump(IF_EQUAL, 0, 0, last + 8),
+        op(LOAD_HALF, PROTOCOL),
+        jump(IF_EQUAL, libc::ETH_P_IP as u32, 0, last + 6),
+        op(LOAD_BYTE, PACKET_TYPE),
+        jump(IF_EQUAL, OTHERHOST, 0, 4),
+        op(LOAD_WORD, LINK_LAYER),
+        jump(IF_EQUAL, u32::from_be_bytes([a, b, c, d]), 0, last + 2),
+        op(LOAD_HALF, LINK_LAYER + 4),
+        jump(IF_EQUAL, u32::from(u16::from_be_bytes([e, f])), 0, last),
+    ];
+    filter.extend_from_slice(rest);
+    filter
+}

@@ -8,6 +8,7 @@
 //! the kernel goes through all packet sockets, and it waits some milliseconds whenever one
 //! is closed.
 
+mod bridge;
 mod filter;
 pub mod frame;
 mod log_message;
@@ -18,6 +19,7 @@ pub(crate) mod sys;
 use std::io;
 use std::os::fd::OwnedFd;
 
+pub use bridge::{BridgePort, Listener, Requests};
 pub use frame::{Arrival, Checksum, FrameError};
 pub use log_message::{Logged, logged};
 pub use log_socket::{Asked, Expected, GROUP, LogPort, LogSocket, LogSocketError, Reader};
@@ -118,6 +120,8 @@ pub enum Port {
     Log(LogPort),
     /// A socket of its own.
     PacketSocket(PacketSocket),
+    /// A socket for each port of a bridge.
+    Bridge(BridgePort),
 }
 
 impl Port {
@@ -127,6 +131,7 @@ impl Port {
         match self {
             Self::Log(port) => port.ifindex(),
             Self::PacketSocket(socket) => socket.ifindex(),
+            Self::Bridge(bridge) => bridge.ifindex(),
         }
     }
 
@@ -138,6 +143,7 @@ impl Port {
         match self {
             Self::Log(port) => Ok(port.recv().await),
             Self::PacketSocket(socket) => socket.recv().await,
+            Self::Bridge(bridge) => Ok(bridge.recv().await),
         }
     }
 
@@ -149,6 +155,7 @@ impl Port {
         match self {
             Self::Log(port) => port.send(transmit),
             Self::PacketSocket(socket) => socket.send(transmit),
+            Self::Bridge(bridge) => bridge.send(transmit),
         }
     }
 
@@ -159,6 +166,8 @@ impl Port {
         match self {
             Self::Log(port) => port.take_drops(),
             Self::PacketSocket(socket) => socket.take_drops(),
+            // They are the ports' own.
+            Self::Bridge(_) => 0,
         }
     }
 
@@ -167,7 +176,7 @@ impl Port {
     #[must_use]
     pub fn close(self) -> Option<OwnedFd> {
         match self {
-            Self::Log(_) => None,
+            Self::Log(_) | Self::Bridge(_) => None,
             Self::PacketSocket(socket) => Some(socket.into_descriptor()),
         }
     }

@@ -8,6 +8,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
+use registry::Mac;
 use tokio::io::unix::AsyncFd;
 
 use super::{Received, filter, frame, sys};
@@ -23,6 +24,8 @@ const PACKET_MAX: usize = 2048;
 pub struct PacketSocket {
     socket: AsyncFd<OwnedFd>,
     ifindex: u32,
+    /// Whether the filter says what is for this host, as the kernel cannot.
+    filter_decides: bool,
 }
 
 /// Why a socket could not be opened.
@@ -67,23 +70,30 @@ impl PacketSocket {
     /// # Panics
     /// Outside a tokio runtime with I/O.
     pub fn open(ifindex: u32) -> Result<Self, OpenError> {
-        let socket = sys::open().map_err(|error| match error.kind() {
-            io::ErrorKind::PermissionDenied => OpenError::NotAllowed(error),
-            _ => OpenError::Socket(error),
-        })?;
-        let option = |option| move |source| OpenError::Option { option, source };
-        sys::limit_receive_buffer(&socket).map_err(option("SO_RCVBUF"))?;
-        socket_filter::attach(&socket, &filter::DHCP_REQUESTS)
-            .map_err(option("SO_ATTACH_FILTER"))?;
-        sys::want_auxdata(&socket).map_err(option("PACKET_AUXDATA"))?;
-        // A socket bound to one protocol hears nothing of this host's own anyway; one for
-        // all protocols, as on a bridge's port, would.
-        sys::ignore_outgoing(&socket).map_err(option("PACKET_IGNORE_OUTGOING"))?;
-        // Last: before it is bound to a protocol the socket receives nothing, and so
-        // nothing that the filter has not seen.
-        sys::bind(&socket, ifindex).map_err(|source| OpenError::Bind { ifindex, source })?;
-        let socket = sys::watch(socket).map_err(OpenError::Watch)?;
-        Ok(Self { socket, ifindex })
+        let socket = open(ifindex, &filter::DHCP_REQUESTS, sys::Protocol::Ipv4)?;
+        Ok(Self {
+            socket,
+            ifindex,
+            filter_decides: false,
+        })
+    }
+
+    /// Listens on the port with index `ifindex` of the bridge with this Ethernet address,
+    /// for what the bridge would get by it.
+    ///
+    /// # Errors
+    /// If the process lacks CAP_NET_RAW or there is no such link.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with I/O.
+    pub fn open_port(ifindex: u32, bridge: Mac) -> Result<Self, OpenError> {
+        let filter = filter::requests_on_port(bridge);
+        let socket = open(ifindex, &filter, sys::Protocol::All)?;
+        Ok(Self {
+            socket,
+            ifindex,
+            filter_decides: true,
+        })
     }
 
     /// Gives up the socket for its descriptor. Closing that waits for the kernel's
@@ -109,7 +119,7 @@ impl PacketSocket {
     pub async fn recv(&self) -> io::Result<Received> {
         loop {
             let mut ready = self.socket.readable().await?;
-            let Ok(received) = ready.try_io(|socket| receive(socket.get_ref())) else {
+            let Ok(received) = ready.try_io(|socket| self.receive(socket.get_ref())) else {
                 continue;
             };
             match received {
@@ -135,12 +145,35 @@ impl PacketSocket {
         // A statistic is not worth an error of its own.
         sys::take_drops(self.socket.get_ref()).unwrap_or(0)
     }
+
+    /// The buffer lives as long as the call alone: thousands of links wait at no cost.
+    fn receive(&self, socket: &OwnedFd) -> io::Result<Received> {
+        let mut buffer = [0_u8; PACKET_MAX];
+        let (length, mut arrival) = sys::receive(socket, &mut buffer)?;
+        arrival.is_for_us |= self.filter_decides;
+        let packet = buffer.get(..length).unwrap_or_default();
+        Ok(frame::parse(packet, &arrival).into())
+    }
 }
 
-/// The buffer lives as long as the call alone: thousands of links wait at no cost.
-fn receive(socket: &OwnedFd) -> io::Result<Received> {
-    let mut buffer = [0_u8; PACKET_MAX];
-    let (length, arrival) = sys::receive(socket, &mut buffer)?;
-    let packet = buffer.get(..length).unwrap_or_default();
-    Ok(frame::parse(packet, &arrival).into())
+fn open(
+    ifindex: u32,
+    filter: &[libc::sock_filter],
+    protocol: sys::Protocol,
+) -> Result<AsyncFd<OwnedFd>, OpenError> {
+    let socket = sys::open().map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => OpenError::NotAllowed(error),
+        _ => OpenError::Socket(error),
+    })?;
+    let option = |option| move |source| OpenError::Option { option, source };
+    sys::limit_receive_buffer(&socket).map_err(option("SO_RCVBUF"))?;
+    socket_filter::attach(&socket, filter).map_err(option("SO_ATTACH_FILTER"))?;
+    sys::want_auxdata(&socket).map_err(option("PACKET_AUXDATA"))?;
+    // A socket bound to one protocol hears nothing of this host's own anyway; one for
+    // all protocols, as on a bridge's port, would.
+    sys::ignore_outgoing(&socket).map_err(option("PACKET_IGNORE_OUTGOING"))?;
+    // Last: before it is bound to a protocol the socket receives nothing, and so
+    // nothing that the filter has not seen.
+    sys::bind(&socket, ifindex, protocol).map_err(|source| OpenError::Bind { ifindex, source })?;
+    sys::watch(socket).map_err(OpenError::Watch)
 }

@@ -43,9 +43,21 @@ pub fn ignore_outgoing(socket: &OwnedFd) -> io::Result<()> {
     set::<c_int>(socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1)
 }
 
-/// Receives IPv4 packets of the link from now on.
-pub fn bind(socket: &OwnedFd, ifindex: u32) -> io::Result<()> {
-    let address = link_address(ifindex, None)?;
+/// Which packets of a link a socket receives.
+#[derive(Clone, Copy, Debug)]
+pub enum Protocol {
+    /// Those of IPv4 that the host itself receives by the link.
+    Ipv4,
+    /// All of them, also those of a bridge's port, before the bridge takes them.
+    All,
+}
+
+/// Receives packets of the link from now on.
+pub fn bind(socket: &OwnedFd, ifindex: u32, protocol: Protocol) -> io::Result<()> {
+    let mut address = link_address(ifindex, None)?;
+    if matches!(protocol, Protocol::All) {
+        address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+    }
     let size = size_of_val(&address) as socklen_t;
     // SAFETY: the pointer is to a whole sockaddr_ll, and the size is its own.
     check(unsafe { libc::bind(socket.as_raw_fd(), ptr::from_ref(&address).cast(), size) })

@@ -19,6 +19,8 @@ pub struct Claims {
     /// Those who claim an address, its holder first.
     waiting: BTreeMap<Key, Vec<MachineName>>,
     of_machine: HashMap<MachineName, Vec<Key>>,
+    /// Of these, what netd has assigned.
+    assigned: HashMap<MachineName, Vec<Key>>,
 }
 
 impl Claims {
@@ -30,7 +32,8 @@ impl Claims {
         machine: MachineName,
         addresses: impl IntoIterator<Item = Address>,
     ) -> BTreeSet<MachineName> {
-        let wanted: BTreeSet<Key> = addresses.into_iter().map(key_of).collect();
+        let assigned = self.assigned.get(&machine).into_iter().flatten().copied();
+        let wanted: BTreeSet<Key> = addresses.into_iter().map(key_of).chain(assigned).collect();
         let before = self.of_machine.get(&machine).cloned().unwrap_or_default();
         let (stay, gone): (Vec<Key>, Vec<Key>) =
             before.into_iter().partition(|key| wanted.contains(key));
@@ -62,6 +65,9 @@ impl Claims {
         machine: MachineName,
         addresses: impl IntoIterator<Item = Address>,
     ) -> BTreeSet<MachineName> {
+        let before = self.assigned.remove(&machine).unwrap_or_default();
+        let mut claimed = self.of_machine.get(&machine).cloned().unwrap_or_default();
+        claimed.retain(|key| !before.contains(key));
         let mut touched = self.release(&machine);
         let keys: Vec<Key> = addresses.into_iter().map(key_of).collect();
         for key in &keys {
@@ -69,13 +75,18 @@ impl Claims {
             touched.extend(waiting.first());
             waiting.insert(0, machine);
         }
-        self.set(machine, keys);
+        self.set(machine, keys.clone());
+        if !keys.is_empty() {
+            self.assigned.insert(machine, keys);
+        }
+        touched.extend(self.claim(machine, claimed.into_iter().map(address_of)));
         touched
     }
 
     /// Forgets a machine. Gives the machines that hold more or less than before.
     pub fn release(&mut self, machine: &MachineName) -> BTreeSet<MachineName> {
         let mut touched = BTreeSet::new();
+        self.assigned.remove(machine);
         for key in self.of_machine.remove(machine).unwrap_or_default() {
             self.let_go(machine, key, &mut touched);
         }
@@ -90,10 +101,14 @@ impl Claims {
                 let holder = self.waiting.get(key).and_then(|waiting| waiting.first());
                 holder == Some(machine)
             })
-            .map(|(ip, scope)| Address {
-                ip: *ip,
-                scope: *scope,
-            })
+            .map(|key| address_of(*key))
+    }
+
+    /// What netd has assigned to a machine.
+    #[must_use]
+    pub fn assigned(&self, machine: &MachineName) -> BTreeSet<IpAddr> {
+        let assigned = self.assigned.get(machine).into_iter().flatten();
+        assigned.map(|(ip, _)| *ip).collect()
     }
 
     /// The machines that claim an address, of whatever scope.
@@ -123,6 +138,10 @@ impl Claims {
             self.of_machine.insert(machine, keys);
         }
     }
+}
+
+fn address_of((ip, scope): Key) -> Address {
+    Address { ip, scope }
 }
 
 fn key_of(address: Address) -> Key {
@@ -180,6 +199,20 @@ mod tests {
         assert!(touched.contains(&name("hostile")));
         assert_eq!(held(&claims, "web"), ["192.168.7.18"]);
         assert_eq!(held(&claims, "hostile"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_a_machine_claims_besides_does_not_take_what_it_was_assigned() {
+        let mut claims = Claims::default();
+        claims.claim(name("a"), [address("10.0.0.5"), address("10.0.0.7")]);
+        claims.assign(name("a"), [address("10.0.0.5")]);
+        assert_eq!(held(&claims, "a"), ["10.0.0.5", "10.0.0.7"]);
+        claims.claim(name("a"), [address("10.0.0.8")]);
+        assert_eq!(held(&claims, "a"), ["10.0.0.5", "10.0.0.8"]);
+        claims.assign(name("a"), [address("10.0.0.6")]);
+        assert_eq!(held(&claims, "a"), ["10.0.0.6", "10.0.0.8"]);
+        claims.release(&name("a"));
+        assert!(claims.waiting.is_empty() && claims.assigned.is_empty());
     }
 
     #[test]

@@ -24,6 +24,13 @@ pub enum Attachment {
         /// Interface index of the bridge.
         bridge: u32,
     },
+    /// The same, and netd gives out the bridge's addresses.
+    Zone {
+        /// Interface index of the host's end.
+        port: u32,
+        /// Interface index of the zone's bridge.
+        bridge: u32,
+    },
 }
 
 /// A machine that runs.
@@ -66,6 +73,10 @@ impl From<&Network> for Attachment {
                 port: ifindex,
                 bridge,
             },
+            Network::Zone { ifindex, bridge } => Self::Zone {
+                port: ifindex,
+                bridge,
+            },
         }
     }
 }
@@ -79,6 +90,7 @@ impl Attachment {
             Self::Private => "private",
             Self::Veth(_) => "veth",
             Self::Bridge { .. } => "bridge",
+            Self::Zone { .. } => "zone",
         }
     }
 
@@ -86,7 +98,9 @@ impl Attachment {
     #[must_use]
     pub fn link(self) -> Option<u32> {
         match self {
-            Self::Veth(index) | Self::Bridge { port: index, .. } => Some(index),
+            Self::Veth(index)
+            | Self::Bridge { port: index, .. }
+            | Self::Zone { port: index, .. } => Some(index),
             Self::Host | Self::Private => None,
         }
     }
@@ -95,9 +109,38 @@ impl Attachment {
     #[must_use]
     pub fn facing(self) -> Option<u32> {
         match self {
-            Self::Veth(index) | Self::Bridge { bridge: index, .. } => Some(index),
+            Self::Veth(index)
+            | Self::Bridge { bridge: index, .. }
+            | Self::Zone { bridge: index, .. } => Some(index),
             Self::Host | Self::Private => None,
         }
+    }
+
+    /// Interface indices of the host's end of the machine's link and of the bridge whose
+    /// port that is.
+    #[must_use]
+    pub fn on_bridge(self) -> Option<(u32, u32)> {
+        match self {
+            Self::Bridge { port, bridge } | Self::Zone { port, bridge } => Some((port, bridge)),
+            Self::Host | Self::Private | Self::Veth(_) => None,
+        }
+    }
+
+    /// The same on another bridge, for one that is on a bridge.
+    #[must_use]
+    pub fn moved_to(self, bridge: u32) -> Self {
+        match self {
+            Self::Bridge { port, .. } => Self::Bridge { port, bridge },
+            Self::Zone { port, .. } => Self::Zone { port, bridge },
+            Self::Host | Self::Private | Self::Veth(_) => self,
+        }
+    }
+
+    /// Whether netd says which addresses the machine has: then its name resolves no sooner
+    /// than they are set.
+    #[must_use]
+    pub fn is_assigned(self) -> bool {
+        matches!(self, Self::Veth(_) | Self::Zone { .. })
     }
 }
 
@@ -140,6 +183,7 @@ impl Machine {
         let attachment = match (record.get(key::NETWORK)?, link, facing) {
             ("veth", Some(link), _) => Attachment::Veth(link),
             ("bridge", Some(port), Some(bridge)) => Attachment::Bridge { port, bridge },
+            ("zone", Some(port), Some(bridge)) => Attachment::Zone { port, bridge },
             ("private", ..) => Attachment::Private,
             ("host", ..) => Attachment::Host,
             _ => return None,
@@ -261,6 +305,7 @@ mod tests {
             Attachment::Private,
             Attachment::Veth(7),
             Attachment::Bridge { port: 7, bridge: 3 },
+            Attachment::Zone { port: 7, bridge: 3 },
         ] {
             let machine = machine(attachment);
             let text = machine.record("boot", Some("ve-web"));

@@ -63,7 +63,7 @@ pub struct GoneLink {
 impl GoneLink {
     /// Its hosts as elements; none of a wide subnet, of which most were never there.
     pub(super) fn hosts(&self) -> impl Iterator<Item = Vec<u8>> + use<> {
-        const HOSTS_MAX: u32 = 64;
+        const HOSTS_MAX: u32 = 256;
         let index = self.index;
         let narrow = self.subnet.filter(|subnet| subnet.size() <= HOSTS_MAX);
         let hosts = narrow.into_iter().flat_map(|subnet| subnet.iter());

@@ -1,28 +1,40 @@
 //! What is to be, from what is: a pure function, and the difference to what is
 //! observed as a list of changes. Where nothing differs the list is empty.
 
+mod members;
 mod subnets;
 
 use ipnetwork::IpNetwork;
 use registry::ifname::LinkKind;
-use registry::{LINK_GROUP, MachineName};
+use registry::{LINK_GROUP, MachineName, ZoneName};
 
 use crate::rtnl::{Link, LinkType, Route, is_link_local};
 use crate::subnets::Subnets;
 use crate::world::World;
 
+pub use members::{member_address_v6, member_addresses};
 pub use subnets::{Wish, is_free};
 
 /// What a link is to netd.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// The host's end of a container's veth, with subnets of its own.
     Veth,
     /// The host's end of a container's veth as a bridge's port: addresses are
     /// somebody else's business.
     BridgePort,
+    /// The bridge of a zone, with subnets of its own.
+    Zone(ZoneName),
     /// Not netd's.
     Foreign,
+}
+
+impl Role {
+    /// Whether the link is to have subnets of its own.
+    #[must_use]
+    pub fn has_subnets(self) -> bool {
+        matches!(self, Self::Veth | Self::Zone(_))
+    }
 }
 
 /// A change that makes a link what it is to be.
@@ -47,6 +59,9 @@ pub enum Action {
 /// What a link is to netd: its own are those of its link group.
 #[must_use]
 pub fn role_of(link: &Link) -> Role {
+    if link.group == LINK_GROUP && link.kind == LinkType::Bridge {
+        return ZoneName::of_bridge(&link.name).map_or(Role::Foreign, Role::Zone);
+    }
     if link.group != LINK_GROUP || link.kind != LinkType::Veth {
         return Role::Foreign;
     }
@@ -74,10 +89,10 @@ pub fn machine_of(link: &Link) -> Option<MachineName> {
         })
 }
 
-/// What makes a veth's host end, with what is observed of it and guarded or not, what
+/// What makes a link with subnets, a veth's host end or a zone's bridge, with what is observed of it and guarded or not, what
 /// its subnets ask for, and its MTU if it is not to be left alone.
 #[must_use]
-pub fn veth(
+pub fn subnet_link(
     link: &Link,
     world: &World,
     guarded: bool,

@@ -1,24 +1,24 @@
-//! Which subnets a machine's link is to have.
+//! Which subnets a link is to have.
 
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
-use registry::{HostId, LINK_GROUP, MachineName};
+use registry::{HostId, LINK_GROUP};
 
-use crate::subnets::{Pools, SubnetStore, Subnets};
+use crate::subnets::{Owner, Pools, SubnetStore, Subnets};
 use crate::world::World;
 
-/// What decides on a machine's subnets, beside what is free.
+/// What decides on somebody's subnets, beside what is free.
 #[derive(Clone, Debug)]
 pub struct Wish<'a> {
-    /// The machine.
-    pub machine: &'a MachineName,
-    /// The host that it runs on.
+    /// Whose they are to be.
+    pub owner: &'a Owner,
+    /// The host.
     pub host: &'a HostId,
     /// Where new subnets are taken from.
     pub pools: &'a Pools,
     /// Length of a new IPv4 subnet's prefix.
     pub v4_prefix: u8,
     /// What is taken before anything new, if it is free, best first: what the link has,
-    /// what the machine keeps, what is configured.
+    /// what its owner keeps, what is configured.
     pub first: Vec<Subnets>,
 }
 
@@ -26,8 +26,8 @@ impl Wish<'_> {
     /// The first of what may be taken that is free, of either family; none where nothing is.
     #[must_use]
     pub fn choose(&self, is_free: impl Fn(IpNetwork) -> bool) -> Subnets {
-        let new4 = self.pools.candidates_v4(self.machine, self.v4_prefix);
-        let new6 = Pools::candidates_v6(self.host, self.machine);
+        let new4 = self.pools.candidates_v4(self.owner, self.v4_prefix);
+        let new6 = Pools::candidates_v6(self.host, self.owner);
         Subnets {
             v4: self.first_v4().chain(new4).find(|v4| is_free((*v4).into())),
             v6: self.first_v6().chain(new6).find(|v6| is_free((*v6).into())),
@@ -51,7 +51,7 @@ impl Wish<'_> {
     }
 }
 
-/// Whether a machine may have a subnet: nothing of the host overlaps it, no other machine
+/// Whether `owner` may have a subnet: nothing of the host overlaps it, nobody else
 /// keeps it, and it is not excluded.
 #[must_use]
 pub fn is_free(
@@ -59,9 +59,9 @@ pub fn is_free(
     store: &SubnetStore,
     pools: &Pools,
     subnet: IpNetwork,
-    machine: &MachineName,
+    owner: &Owner,
 ) -> bool {
     world.clash(subnet, LINK_GROUP).is_none()
-        && store.clash(subnet, machine).is_none()
+        && store.clash(subnet, owner).is_none()
         && !pools.excludes(subnet)
 }

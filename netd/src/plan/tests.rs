@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::rtnl::{Event, LinkAddress};
-use crate::subnets::{Pools, SubnetStore};
+use crate::subnets::{Owner, Pools, SubnetStore};
 use crate::world::World;
 use crate::world::tests as sample;
 use proptest::prelude::*;
@@ -25,6 +25,15 @@ fn own_means_the_group_and_not_the_name() {
     assert_eq!(role_of(&sample::link(7, "ve-web", 0)), Role::Foreign);
     assert_eq!(role_of(&own("x7")), Role::Foreign);
     assert_eq!(role_of(&own("vb-web")), Role::BridgePort);
+    let bridge = |name, group| Link {
+        kind: LinkType::Bridge,
+        ..sample::link(7, name, group)
+    };
+    let lab = "lab".parse().unwrap();
+    assert_eq!(role_of(&bridge("vz-lab", LINK_GROUP)), Role::Zone(lab));
+    assert_eq!(role_of(&bridge("vz-lab", 0)), Role::Foreign);
+    assert_eq!(role_of(&bridge("ve-lab", LINK_GROUP)), Role::Foreign);
+    assert_eq!(role_of(&own("vz-lab")), Role::Foreign);
     assert_eq!(
         role_of(&Link {
             controller: Some(3),
@@ -180,7 +189,7 @@ fn host_id() -> HostId {
     HostId::from_bytes([7; 16])
 }
 
-fn name(n: u32) -> MachineName {
+fn name(n: u32) -> Owner {
     format!("m{n}").parse().unwrap()
 }
 
@@ -258,7 +267,7 @@ impl Scene {
             let link = world.link(index).unwrap().clone();
             let present = present(world.addresses(index));
             let wish = Wish {
-                machine: &machine,
+                owner: &machine,
                 host: &host_id(),
                 pools: &pools(),
                 v4_prefix: 28,
@@ -270,7 +279,7 @@ impl Scene {
             let chosen = wish.choose(|prefix| is_free(world, store, &pools(), prefix, &machine));
             store.take(machine, chosen);
             let guarded = link.up;
-            let actions = veth(&link, world, guarded, &chosen, Some(1400));
+            let actions = subnet_link(&link, world, guarded, &chosen, Some(1400));
             changes += actions.len();
             applied(world, index, actions);
         }
@@ -312,7 +321,7 @@ proptest! {
         }
         let foreign: Vec<_> = world.addresses(7).iter().filter(|a| !a.ours).cloned().collect();
         let plan = |world: &World, guarded| {
-            veth(world.link(7).unwrap(), world, guarded, &subnets(), None)
+            subnet_link(world.link(7).unwrap(), world, guarded, &subnets(), None)
         };
         let actions = plan(&world, false);
         applied(&mut world, 7, actions);

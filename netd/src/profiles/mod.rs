@@ -30,10 +30,16 @@ use discovery::{Part, Unit};
 
 /// What holds without any file; a file of the same name takes its place, and drop-ins add
 /// to it.
-const BUILT_IN: &[(&str, &str)] = &[(
-    "80-container-ve.network",
-    "[Match]\nKind=veth\nName=ve-*\n\n[Network]\nAddress=0.0.0.0/28\nDHCPServer=yes\n",
-)];
+const BUILT_IN: &[(&str, &str)] = &[
+    (
+        "80-container-ve.network",
+        "[Match]\nKind=veth\nName=ve-*\n\n[Network]\nAddress=0.0.0.0/28\nDHCPServer=yes\n",
+    ),
+    (
+        "80-container-vz.network",
+        "[Match]\nKind=bridge\nName=vz-*\n\n[Network]\nAddress=0.0.0.0/24\nDHCPServer=yes\n",
+    ),
+];
 
 /// All that configuration says.
 #[derive(Debug)]

@@ -36,13 +36,15 @@ pub struct Requests {
 /// A change of a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
+    /// Remove it.
+    Delete,
     /// Set it up.
     SetUp,
     /// Set it down.
     SetDown,
     /// Give it this maximum transmission unit, in bytes.
     SetMtu(u32),
-    /// Make it a port of the bridge with this interface index.
+    /// Make it a port of the bridge with this interface index; of none by 0.
     Join(u32),
     /// Give it another name.
     Rename(String),
@@ -136,6 +138,11 @@ impl Requests {
 impl Request {
     fn message(&self, index: u32) -> NetlinkMessage<RouteNetlinkMessage> {
         let (inner, flags) = match self {
+            Self::Delete => {
+                let mut link = LinkMessage::default();
+                link.header.index = index;
+                (RouteNetlinkMessage::DelLink(link), 0)
+            }
             Self::SetUp => (
                 set_link(index, |link| {
                     link.header.flags = LinkFlags::Up;
@@ -214,6 +221,7 @@ impl Request {
             }
         };
         match self {
+            Self::Delete => link("remove")(source),
             Self::SetUp => link("set up")(source),
             Self::SetDown => link("set down")(source),
             Self::SetMtu(_) => link("set the MTU of")(source),

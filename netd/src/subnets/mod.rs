@@ -1,21 +1,25 @@
-//! Which subnet a machine's link has.
+//! Which subnet the link of a machine or of a zone has.
 //!
-//! A machine keeps its subnets. A new machine's are looked for from a place that
-//! its name gives, and taken if nothing of the host overlaps them.
+//! Each keeps its subnets. New ones are looked for from a place that the
+//! name gives, and taken if nothing of the host overlaps them.
 
+mod owner;
 mod store;
 
 use std::hash::Hasher;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
-use registry::{HostId, MachineName};
+use registry::HostId;
 use siphasher::sip::SipHasher24;
 
+pub use owner::{Owner, OwnerError};
 pub use store::{StoreError, SubnetStore, parse_file, write};
 
 /// Length of the prefix of a veth's IPv4 subnet.
 pub const VETH_PREFIX: u8 = 28;
+/// Length of the prefix of a zone's IPv4 subnet.
+pub const ZONE_PREFIX: u8 = 24;
 /// Length of the prefix of a link's IPv6 subnet (RFC 4291, section 2.5.4).
 pub const IPV6_PREFIX: u8 = 64;
 /// How many candidates of a pool are tried.
@@ -91,13 +95,13 @@ impl Subnets {
 }
 
 impl Pools {
-    /// The IPv4 subnets with a prefix of this length that may be a machine's, best first.
+    /// The IPv4 subnets with a prefix of this length that may be `owner`'s, best first.
     pub fn candidates_v4(
         &self,
-        name: &MachineName,
+        owner: &Owner,
         prefix: u8,
     ) -> impl Iterator<Item = Ipv4Network> {
-        let hash = hash_of(name.as_bytes());
+        let hash = hash_of(owner.file_name().as_bytes());
         let prefix = prefix.clamp(1, 32);
         let large_enough = self.v4.iter().filter(move |pool| pool.prefix() <= prefix);
         large_enough.flat_map(move |pool| {
@@ -111,14 +115,14 @@ impl Pools {
         })
     }
 
-    /// The IPv6 subnets that may be a machine's, best first: a global id from the
+    /// The IPv6 subnets that may be `owner`'s, best first: a global id from the
     /// host, a subnet id from the name (RFC 4193, section 3.1).
     pub fn candidates_v6(
         host: &HostId,
-        name: &MachineName,
+        owner: &Owner,
     ) -> impl Iterator<Item = Ipv6Network> + use<> {
         let global = u128::from(hash_of(host.as_bytes()) & ((1 << 40) - 1));
-        let hash = hash_of(name.as_bytes());
+        let hash = hash_of(owner.file_name().as_bytes());
         (0..CANDIDATES).filter_map(move |probe| {
             let id = u128::from((hash as u16).wrapping_add(probe as u16));
             let network = 0xfd << 120 | global << 80 | id << 64;
@@ -200,7 +204,7 @@ mod tests {
             prefix in 8..=30u8,
             small in 8..=28u8,
         ) {
-            let name: MachineName = name.parse().unwrap();
+            let name: Owner = name.parse().unwrap();
             let mut pools = Pools::default();
             pools.v4.push(Ipv4Network::new([100, 64, 0, 0].into(), small.max(10)).unwrap());
             for subnet in pools.candidates_v4(&name, prefix) {
@@ -212,7 +216,7 @@ mod tests {
 
         #[test]
         fn candidates_lie_in_their_pools(name in "[a-z0-9]{1,40}", id: [u8; 16]) {
-            let name: MachineName = name.parse().unwrap();
+            let name: Owner = name.parse().unwrap();
             let pools = Pools::default();
             let v4: Vec<_> = pools.candidates_v4(&name, VETH_PREFIX).collect();
             prop_assert_eq!(v4.len(), 192);

@@ -1,4 +1,4 @@
-//! The subnets that machines keep, on disk: one file a machine below
+//! The subnets that machines and zones keep, on disk: one file for each below
 //! `/var/lib/rspawn/subnets`.
 
 use std::collections::{BTreeSet, HashMap};
@@ -8,9 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ipnetwork::IpNetwork;
-use registry::MachineName;
-
-use super::{Subnets, is_for_hosts};
+use super::{Owner, Subnets, is_for_hosts};
 use crate::prefix_map::PrefixMap;
 
 /// For how long an unused subnet is kept.
@@ -20,14 +18,14 @@ const FILE_MAX: u64 = 1024;
 /// What is put behind the name of a damaged file; not part of any machine name.
 const ASIDE: &str = "~corrupt";
 
-/// The subnets that machines keep.
+/// The subnets that machines and zones keep.
 #[derive(Debug)]
 pub struct SubnetStore {
     directory: PathBuf,
-    kept: HashMap<MachineName, Subnets>,
-    taken: PrefixMap<MachineName>,
+    kept: HashMap<Owner, Subnets>,
+    taken: PrefixMap<Owner>,
     /// When they were used last, as far as the files say so.
-    used: HashMap<MachineName, SystemTime>,
+    used: HashMap<Owner, SystemTime>,
 }
 
 /// A subnet could not be read or kept.
@@ -74,10 +72,10 @@ impl SubnetStore {
         Ok(store)
     }
 
-    fn load(&mut self, name: MachineName, path: &Path, now: SystemTime) {
+    fn load(&mut self, name: Owner, path: &Path, now: SystemTime) {
         match read(path) {
             Ok(Some(file)) if expired(file.used, now) => {
-                tracing::info!(machine = %name, "its subnet was not used for 90 days: it is free again");
+                tracing::info!(of = %name, "its subnet was not used for 90 days: it is free again");
                 let _ = fs::remove_file(path);
             }
             Ok(Some(file)) => {
@@ -85,10 +83,10 @@ impl SubnetStore {
                 self.used.insert(name, file.used);
             }
             Ok(None) => {
-                let aside = path.with_file_name(format!("{name}{ASIDE}"));
+                let aside = path.with_file_name(format!("{}{ASIDE}", name.file_name()));
                 tracing::warn!(
-                    machine = %name,
-                    "{} is damaged: set aside as {}; the machine gets a new subnet",
+                    of = %name,
+                    "{} is damaged: set aside as {}; it gets a new subnet",
                     path.display(),
                     aside.display()
                 );
@@ -98,31 +96,31 @@ impl SubnetStore {
         }
     }
 
-    /// The subnets that a machine keeps.
+    /// The subnets that a machine or zone keeps.
     #[must_use]
-    pub fn kept(&self, name: &MachineName) -> Option<Subnets> {
+    pub fn kept(&self, name: &Owner) -> Option<Subnets> {
         self.kept.get(name).copied()
     }
 
-    /// The machine other than `name` that keeps what overlaps `prefix`.
+    /// Who other than `name` keeps what overlaps `prefix`.
     #[must_use]
-    pub fn clash(&self, prefix: IpNetwork, name: &MachineName) -> Option<MachineName> {
+    pub fn clash(&self, prefix: IpNetwork, name: &Owner) -> Option<Owner> {
         self.taken
             .overlapping(prefix, |owner| owner != name)
             .map(|(_, owner)| *owner)
     }
 
-    /// The machine that keeps what overlaps `prefix`.
+    /// Who keeps what overlaps `prefix`.
     #[must_use]
-    pub fn overlapping(&self, prefix: IpNetwork) -> Option<MachineName> {
+    pub fn overlapping(&self, prefix: IpNetwork) -> Option<Owner> {
         self.taken
             .overlapping(prefix, |_| true)
             .map(|(_, owner)| *owner)
     }
 
-    /// Gives a machine its subnets, in memory; [`SubnetStore::file`] is what makes
+    /// Gives its owner the subnets, in memory; [`SubnetStore::file`] is what makes
     /// it last.
-    pub fn take(&mut self, name: MachineName, subnets: Subnets) {
+    pub fn take(&mut self, name: Owner, subnets: Subnets) {
         self.release(&name);
         for prefix in subnets.prefixes() {
             self.taken.insert(prefix, name);
@@ -132,25 +130,25 @@ impl SubnetStore {
 
     /// Gives back, in memory, what has not been used for 90 days, unless it is `in_use`
     /// now. Gives the files that are to be removed.
-    pub fn lapse(&mut self, now: SystemTime, in_use: &BTreeSet<MachineName>) -> Vec<PathBuf> {
-        let lapsed: Vec<MachineName> = self
+    pub fn lapse(&mut self, now: SystemTime, in_use: &BTreeSet<Owner>) -> Vec<PathBuf> {
+        let lapsed: Vec<Owner> = self
             .used
             .iter()
             .filter(|(name, used)| expired(**used, now) && !in_use.contains(*name))
             .map(|(name, _)| *name)
             .collect();
         for name in &lapsed {
-            tracing::info!(machine = %name, "its subnet was not used for 90 days: it is free again");
+            tracing::info!(of = %name, "its subnet was not used for 90 days: it is free again");
             self.release(name);
         }
         lapsed
             .iter()
-            .map(|name| self.directory.join(name.as_str()))
+            .map(|name| self.directory.join(name.file_name()))
             .collect()
     }
 
-    /// Takes a machine's subnets back, in memory.
-    pub fn release(&mut self, name: &MachineName) {
+    /// Takes the subnets back, in memory.
+    pub fn release(&mut self, name: &Owner) {
         self.used.remove(name);
         if let Some(subnets) = self.kept.remove(name) {
             for prefix in subnets.prefixes() {
@@ -159,9 +157,9 @@ impl SubnetStore {
         }
     }
 
-    /// The file of a machine that is in use: its path and what is to stand in it.
+    /// The file of one that is in use: its path and what is to stand in it.
     #[must_use]
-    pub fn file(&mut self, name: &MachineName, now: SystemTime) -> Option<(PathBuf, String)> {
+    pub fn file(&mut self, name: &Owner, now: SystemTime) -> Option<(PathBuf, String)> {
         let subnets = self.kept.get(name)?;
         self.used.insert(*name, now);
         let mut text = String::from("VERSION=1\n");
@@ -173,12 +171,12 @@ impl SubnetStore {
         }
         let used = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         text.push_str(&format!("USED={used}\nEND=1\n"));
-        Some((self.directory.join(name.as_str()), text))
+        Some((self.directory.join(name.file_name()), text))
     }
 
-    /// The names of all machines that keep a subnet.
+    /// All that keep a subnet.
     #[must_use]
-    pub fn names(&self) -> BTreeSet<MachineName> {
+    pub fn owners(&self) -> BTreeSet<Owner> {
         self.kept.keys().copied().collect()
     }
 }
@@ -267,7 +265,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn web() -> MachineName {
+    fn web() -> Owner {
         "web".parse().unwrap()
     }
 
@@ -307,7 +305,7 @@ mod tests {
         write(&path, &text).unwrap();
         let store = SubnetStore::open(dir.path(), day(101)).unwrap();
         assert_eq!(store.kept(&web()), Some(subnets()));
-        let other: MachineName = "db".parse().unwrap();
+        let other: Owner = "db".parse().unwrap();
         let inside: IpNetwork = "192.168.7.0/24".parse().unwrap();
         assert_eq!(store.clash(inside, &other), Some(web()));
         assert_eq!(store.clash(inside, &web()), None);

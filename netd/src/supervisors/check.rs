@@ -125,10 +125,15 @@ fn netlink(network: &Network, socket: Option<OwnedFd>) -> Result<Option<OwnedFd>
                 Some(_) => Err(bad("there is nothing to see inside the host's network").into()),
             };
         }
-        Network::Veth { ifindex: 0 } | Network::Bridge { ifindex: 0, .. } => {
+        Network::Veth { ifindex: 0 }
+        | Network::Bridge { ifindex: 0, .. }
+        | Network::Zone { ifindex: 0, .. } => {
             return Err(bad("no link has the interface index 0").into());
         }
-        Network::Private | Network::Veth { .. } | Network::Bridge { .. } => {}
+        Network::Private
+        | Network::Veth { .. }
+        | Network::Bridge { .. }
+        | Network::Zone { .. } => {}
     }
     let socket = socket
         .filter(is_netlink)

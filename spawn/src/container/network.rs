@@ -178,6 +178,7 @@ impl Container<'_> {
         let network = match (&blueprint.config.network, self.bridge) {
             (NetworkMode::Host, _) => Network::Host,
             (NetworkMode::Private, _) => Network::Private,
+            (NetworkMode::Zone(_), Some(bridge)) => Network::Zone { ifindex, bridge },
             (_, Some(bridge)) => Network::Bridge { ifindex, bridge },
             (_, None) => Network::Veth { ifindex },
         };

@@ -50,11 +50,12 @@ impl Daemon {
         if was_whole && !self.may_heal(&link) {
             return Outcome::Later;
         }
-        let performed = self.perform_all(&link, &machine, &actions);
+        let owner = machine.into();
+        let performed = self.perform_all(&link, &owner, &actions);
         if was_whole {
             let done = actions.iter();
             let done = done.filter(|action| !performed.failed.contains(action));
-            self.tell_healed(&link, &machine, done);
+            self.tell_healed(&link, &owner, done);
         }
         Outcome::of(!performed.again)
     }
@@ -62,9 +63,7 @@ impl Daemon {
     /// The machine that runs and whose link is this port, and the bridge that it is to be on.
     fn bridged_by(&self, link: &Link) -> Option<(MachineName, u32)> {
         let (name, entry) = self.attached_by(link.index)?;
-        let Attachment::Bridge { bridge, .. } = entry.machine.attachment else {
-            return None;
-        };
+        let (_, bridge) = entry.machine.attachment.on_bridge()?;
         // Who puts it out of the way gives it another name.
         let (own, _) = IfName::of_machine(LinkKind::BridgePort, &name);
         let serves = entry.runs() && !self.retired.contains(&link.index);
@@ -105,13 +104,17 @@ impl Daemon {
                 continue;
             };
             if let Some(entry) = self.machines.get_mut(&name) {
-                let bridge = index;
-                entry.machine.attachment = Attachment::Bridge { port, bridge };
+                entry.machine.attachment = entry.machine.attachment.moved_to(index);
             }
             // Its record names the bridge.
             self.publish(&name);
             self.to_publish.insert(name);
             self.dirty.insert(port);
+            if let Some(entry) = self.machines.get(&name)
+                && matches!(entry.machine.attachment, Attachment::Zone { .. })
+            {
+                self.join_zone(name, index);
+            }
         }
     }
 }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use registry::MachineName;
 use tokio::time::Instant;
 
 use super::super::Daemon;
 use crate::plan::Action;
 use crate::rtnl::{Author, Event, Link};
+use crate::subnets::Owner;
 use crate::sysctl::Corrected;
 
 /// How often a link is healed at once in [`HEALS_IN`]. Who takes away faster than this
@@ -133,7 +133,7 @@ impl Daemon {
     pub(in crate::daemon) fn tell_healed<'a>(
         &mut self,
         link: &Link,
-        machine: &MachineName,
+        owner: &Owner,
         actions: impl Iterator<Item = &'a Action>,
     ) {
         let mut done: Vec<String> = Vec::new();
@@ -160,7 +160,7 @@ impl Daemon {
         }
         let by = self.heals_of(link.index).map(Heals::take_author);
         tracing::warn!(
-            %machine,
+            of = %owner,
             link = %link.name,
             "restored: {done}, taken away{}",
             by.unwrap_or_default()
@@ -171,7 +171,7 @@ impl Daemon {
     /// were changed.
     pub(in crate::daemon) fn tell_corrected(
         &mut self,
-        machine: &MachineName,
+        owner: &Owner,
         link: &Link,
         corrected: &[Corrected],
     ) {
@@ -188,7 +188,7 @@ impl Daemon {
         });
         let line = each.collect::<Vec<String>>().join("; ");
         if self.note_heal(link, &line) {
-            tracing::warn!(%machine, link = %link.name, "restored: {line}");
+            tracing::warn!(of = %owner, link = %link.name, "restored: {line}");
         }
     }
 }

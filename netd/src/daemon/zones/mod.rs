@@ -1,0 +1,326 @@
+//! Zones: their bridges' ports, the addresses of their members, and their end.
+
+mod dhcp;
+mod probing;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
+use registry::mac::Side;
+use registry::{Mac, MachineName, ZoneName};
+
+use super::Daemon;
+use super::registration::Entry;
+use crate::dhcp::server::Handle;
+use crate::dhcp_wire::Listener;
+use crate::log::{self, Pace};
+use crate::machines::Attachment;
+use crate::plan;
+use crate::rtnl::{Link, Request, Requests, RtnlError, has_ports};
+use crate::subnets::{Owner, Subnets};
+
+use dhcp::Dhcp;
+
+/// Bridges that cannot be removed are told of at this pace.
+static NOT_REMOVED: Pace = Pace::new();
+
+/// The zones that there are.
+#[derive(Debug, Default)]
+pub(super) struct Zones {
+    /// By the interface index of their bridge.
+    zones: HashMap<u32, Zone>,
+    /// The ports of these bridges, and whose each is, by interface index.
+    ports: HashMap<u32, u32>,
+    /// The machines that wait for their addresses, by the index of their zone's bridge.
+    joining: HashMap<u32, BTreeSet<MachineName>>,
+}
+
+/// A zone.
+#[derive(Debug)]
+struct Zone {
+    /// Its ports, and what listens there for DHCP.
+    ports: HashMap<u32, Option<Listener>>,
+    /// The members that have an address, by the machine's name.
+    members: BTreeMap<MachineName, Ipv4Addr>,
+    dhcp: Option<Dhcp>,
+}
+
+impl Zones {
+    /// Whether a bridge is that of a zone, and has no ports.
+    pub fn is_empty(&self, bridge: u32) -> bool {
+        let zone = self.zones.get(&bridge);
+        zone.is_some_and(|zone| zone.ports.is_empty())
+    }
+
+    /// The DHCP server of a zone, by the index of its bridge.
+    pub fn dhcp(&self, bridge: u32) -> Option<&Handle> {
+        let dhcp = self.zones.get(&bridge)?.dhcp.as_ref()?;
+        Some(dhcp.handle())
+    }
+}
+
+impl Daemon {
+    /// Notes of which zone's bridge a link is a port.
+    pub(super) fn note_port(&mut self, index: u32) {
+        let bridge = self.world.link(index).and_then(|link| link.controller);
+        let bridge = bridge.filter(|bridge| self.zones.zones.contains_key(bridge));
+        let before = self.zones.ports.get(&index).copied();
+        if bridge == before {
+            return;
+        }
+        if let Some(before) = before {
+            self.zones.ports.remove(&index);
+            if let Some(zone) = self.zones.zones.get_mut(&before) {
+                zone.ports.remove(&index);
+            }
+            self.dirty.insert(before);
+        }
+        if let Some(bridge) = bridge {
+            self.zones.ports.insert(index, bridge);
+            if let Some(zone) = self.zones.zones.get_mut(&bridge) {
+                zone.ports.insert(index, None);
+            }
+            self.dirty.insert(bridge);
+        }
+    }
+
+    /// Sees to it that a zone is known, and its members are served. Whether all is well.
+    pub(super) fn serve_zone(&mut self, name: ZoneName, link: &Link) -> bool {
+        if !self.zones.zones.contains_key(&link.index) {
+            self.find_zone(link.index);
+        }
+        let Some(zone) = self.zones.zones.get(&link.index) else {
+            return true;
+        };
+        if zone.dhcp.is_none() && self.profile_of(link).dhcp_server {
+            match self.start_zone_dhcp(name, link) {
+                Ok(dhcp) => {
+                    if let Some(zone) = self.zones.zones.get_mut(&link.index) {
+                        zone.dhcp = dhcp;
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(zone = %name, "no DHCP: {}", log::chain(&error));
+                    return false;
+                }
+            }
+        }
+        self.listen_at_ports(link)
+    }
+
+    fn listen_at_ports(&mut self, link: &Link) -> bool {
+        let Some(zone) = self.zones.zones.get_mut(&link.index) else {
+            return true;
+        };
+        let (Some(dhcp), Some(mac)) = (&zone.dhcp, link.mac) else {
+            return true;
+        };
+        let mut well = true;
+        for (port, listener) in zone.ports.iter_mut().filter(|(_, at)| at.is_none()) {
+            match dhcp.listen(*port, mac, self.worker.queue()) {
+                Ok(listens) => *listener = Some(listens),
+                // It may be gone, of which an event tells.
+                Err(error) => {
+                    tracing::debug!("{}", log::chain(&error));
+                    well = false;
+                }
+            }
+        }
+        well
+    }
+
+    /// Takes up a zone, with the ports and members that it has already.
+    fn find_zone(&mut self, bridge: u32) {
+        let links = self.world.links();
+        let ports = links.filter(|link| link.controller == Some(bridge));
+        let ports: Vec<u32> = ports.map(|link| link.index).collect();
+        self.zones.ports.extend(ports.iter().map(|port| (*port, bridge)));
+        let zone = Zone {
+            ports: ports.into_iter().map(|port| (port, None)).collect(),
+            members: BTreeMap::new(),
+            dhcp: None,
+        };
+        self.zones.zones.insert(bridge, zone);
+        // Whose bridge was deleted, and is back.
+        self.gather_orphans(bridge);
+    }
+
+    /// A machine is in the zone with this bridge, and gets its addresses as soon as that is
+    /// ready.
+    pub(super) fn join_zone(&mut self, name: MachineName, bridge: u32) {
+        self.zones.joining.entry(bridge).or_default().insert(name);
+        if self.links.get(&bridge).is_some_and(|own| own.confirmed) {
+            self.take_in_joining(bridge);
+        } else {
+            self.dirty.insert(bridge);
+        }
+    }
+
+    /// A zone's bridge has all that it is to have: its members can start.
+    pub(super) fn zone_is_ready(&mut self, bridge: u32) {
+        let zone = self.zones.zones.get(&bridge);
+        let members: Vec<MachineName> =
+            zone.map_or_else(Vec::new, |zone| zone.members.keys().copied().collect());
+        self.zones.joining.entry(bridge).or_default().extend(members);
+        self.take_in_joining(bridge);
+        if let Some(owner) = self.links.get(&bridge).and_then(|own| own.owner) {
+            self.keep_subnets(&owner);
+        }
+    }
+
+    fn take_in_joining(&mut self, bridge: u32) {
+        for name in self.zones.joining.remove(&bridge).unwrap_or_default() {
+            if self.is_member(&name, bridge) {
+                self.give_addresses(&name, bridge);
+            }
+        }
+        self.refresh_zone_dhcp(bridge);
+    }
+
+    /// Whether a machine runs in the zone with this bridge.
+    fn is_member(&self, name: &MachineName, bridge: u32) -> bool {
+        let entry = self.machines.get(name).filter(|entry| entry.runs());
+        let attachment = entry.map(|entry| entry.machine.attachment);
+        matches!(attachment, Some(Attachment::Zone { bridge: own, .. }) if own == bridge)
+    }
+
+    /// Whether a member of a zone has its addresses, so that the zone keeps its subnets.
+    pub(super) fn has_settled_members(&self, bridge: u32) -> bool {
+        let members = self.zones.zones.get(&bridge).into_iter();
+        let members = members.flat_map(|zone| zone.members.keys());
+        let joining = self.zones.joining.get(&bridge).into_iter().flatten();
+        let mut entries = members.chain(joining).filter_map(|name| self.machines.get(name));
+        entries.any(Entry::is_settled)
+    }
+
+    /// Gives a member its addresses, and answers its registration.
+    fn give_addresses(&mut self, name: &MachineName, bridge: u32) {
+        let Some(link) = self.world.link(bridge) else {
+            return;
+        };
+        let Some(subnets) = self.links.get(&bridge).and_then(|own| own.subnets) else {
+            return;
+        };
+        let v4 = subnets.v4.and_then(|v4| self.member_v4(name, bridge, v4));
+        if v4.is_none() && subnets.v4.is_some() {
+            tracing::error!(machine = %name, "its zone has no IPv4 address left for it");
+        }
+        let addresses = v4.map(IpNetwork::V4).into_iter();
+        let addresses = addresses.chain(self.member_v6(name, &subnets));
+        let host0 = self.host0(link, &subnets, addresses.collect());
+        let former = self.zones.zones.get_mut(&bridge).and_then(|zone| match v4 {
+            Some(v4) => zone.members.insert(*name, v4.ip()),
+            None => zone.members.remove(name),
+        });
+        if former.is_some() && former != v4.map(|v4| v4.ip()) {
+            tracing::warn!(machine = %name, "it has another address in its zone now");
+        }
+        self.assign(name, host0);
+    }
+
+    /// A member's address: the one that it has, or one by its name that nobody has.
+    fn member_v4(
+        &self,
+        name: &MachineName,
+        bridge: u32,
+        subnet: Ipv4Network,
+    ) -> Option<Ipv4Network> {
+        let zone = self.zones.zones.get(&bridge)?;
+        let recorded = self.machines.get(name).and_then(|entry| {
+            let mut ips = entry.machine.addresses.iter().map(|address| address.ip);
+            ips.find_map(|ip| match ip {
+                std::net::IpAddr::V4(ip) => Some(ip),
+                std::net::IpAddr::V6(_) => None,
+            })
+        });
+        let dynamic = self.dynamic_range(bridge, subnet);
+        let candidates = plan::member_addresses(subnet, &dynamic, name);
+        let is_member = |ip: &Ipv4Addr| {
+            let mut others = zone.members.iter().filter(|(other, _)| *other != name);
+            others.any(|(_, address)| address == ip)
+        };
+        let is_claimed = |ip: &Ipv4Addr| {
+            let mut claimants = self.claims.claimants((*ip).into());
+            claimants.any(|claimant| claimant != *name)
+        };
+        let free: Vec<Ipv4Addr> = candidates.filter(|ip| !is_member(ip)).collect();
+        let known = zone.members.get(name).copied();
+        let kept = known.or(recorded).filter(|ip| free.contains(ip));
+        let unclaimed = || free.iter().find(|ip| !is_claimed(ip)).copied();
+        // Who claims all of them does not keep others from starting.
+        let ip = kept.or_else(unclaimed).or_else(|| free.first().copied())?;
+        Ipv4Network::new(ip, subnet.prefix()).ok()
+    }
+
+    fn member_v6(&self, name: &MachineName, subnets: &Subnets) -> Option<IpNetwork> {
+        let subnet = subnets.v6?;
+        let mac = Mac::of_machine(&self.host_id, name, Side::Container, 0);
+        let ip = plan::member_address_v6(subnet, mac)?;
+        Ipv6Network::new(ip, subnet.prefix()).ok().map(IpNetwork::V6)
+    }
+
+    /// A machine has ended, and nothing in a zone is its any more.
+    pub(super) fn leave_zone(&mut self, name: &MachineName, bridge: u32) {
+        if let Some(joining) = self.zones.joining.get_mut(&bridge) {
+            joining.remove(name);
+        }
+        let zone = self.zones.zones.get_mut(&bridge);
+        if zone.is_some_and(|zone| zone.members.remove(name).is_some()) {
+            self.refresh_zone_dhcp(bridge);
+        }
+    }
+
+    /// The bridge of a zone is gone, or not netd's any more.
+    pub(super) fn zone_is_gone(&mut self, name: ZoneName, bridge: u32) {
+        if self.zones.zones.remove(&bridge).is_some() {
+            tracing::info!(zone = %name, "ended");
+        }
+        self.zones.ports.retain(|_, of| *of != bridge);
+        self.zones.joining.remove(&bridge);
+        // The 90 days for which they are kept begin now.
+        self.keep_subnets(&Owner::Zone(name));
+    }
+
+    /// Has the bridge of a zone removed, if it has no ports and nobody is joining it.
+    pub(super) fn remove_zone(&self, bridge: u32) {
+        let runtime = self.places.runtime.clone();
+        self.worker.queue().add(move || {
+            if let Err(error) = remove_if_empty(&runtime, bridge) {
+                NOT_REMOVED.say(|more| {
+                    tracing::error!(
+                        "the bridge of a zone without members stays: {}{more}",
+                        log::chain(&error)
+                    );
+                });
+            }
+        });
+    }
+}
+
+/// Why a bridge cannot be removed.
+#[derive(Debug, thiserror::Error)]
+enum RemoveError {
+    /// The lock.
+    #[error("cannot lock the file by which zones are joined and removed")]
+    Lock(#[source] std::io::Error),
+    /// The kernel.
+    #[error(transparent)]
+    Kernel(#[from] RtnlError),
+}
+
+fn remove_if_empty(runtime: &Path, bridge: u32) -> Result<(), RemoveError> {
+    let lock = registry::zone::try_remove(runtime).map_err(RemoveError::Lock)?;
+    let Some(_nobody_joins) = lock else {
+        return Ok(());
+    };
+    if has_ports(bridge)? {
+        return Ok(());
+    }
+    let failed = Requests::new()?.carry_out(bridge, &[Request::Delete]);
+    match failed.into_iter().next() {
+        Some((_, error)) if !error.is_gone() => Err(error.into()),
+        _ => Ok(()),
+    }
+}
