@@ -61,7 +61,10 @@ impl FromStr for ZoneName {
 
     fn from_str(text: &str) -> Result<Self, ZoneNameError> {
         let named = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        let begins = text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
+        let begins = text
+            .bytes()
+            .next()
+            .is_some_and(|b| b.is_ascii_alphanumeric());
         let mut bytes = [0; NAME_MAX];
         match bytes.get_mut(..text.len()) {
             Some(place) if begins && text.bytes().all(named) => {
@@ -140,7 +143,17 @@ mod tests {
         assert_eq!(zone.to_string(), "twelve-bytes");
         assert_eq!(ZoneName::of_bridge("vz-twelve-bytes"), Some(zone));
         for wrong in [
-            "", "thirteen-byte", "a/b", "a b", "a:b", ".", "..", ".a", "-a", "a~", "\u{e9}",
+            "",
+            "thirteen-byte",
+            "a/b",
+            "a b",
+            "a:b",
+            ".",
+            "..",
+            ".a",
+            "-a",
+            "a~",
+            "\u{e9}",
         ] {
             assert!(wrong.parse::<ZoneName>().is_err(), "{wrong:?}");
         }

@@ -5,8 +5,8 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use registry::ifname::IfNameError;
-use registry::{IfName, MachineName, NameError, ZoneName};
 use registry::zone::ZoneNameError;
+use registry::{IfName, MachineName, NameError, ZoneName};
 use rustix::termios::isatty;
 
 use crate::bind::{Bind, Tmpfs};

@@ -55,9 +55,17 @@ fn members_have_addresses_before_they_run_and_names() {
         assert!(at_first.contains(&format!("inet {a}/24")), "{at_first}");
         let gateway = host_address(host, "vz-lab");
         let gateway = gateway.strip_suffix("/24").expect("a /24");
-        assert!(at_first.contains(&format!("default via {gateway}")), "{at_first}");
+        assert!(
+            at_first.contains(&format!("default via {gateway}")),
+            "{at_first}"
+        );
         first.run(&format!("ping -c1 -W5 {gateway}"));
-        assert_eq!(host.run(&format!("getent hosts {a}")).split_whitespace().nth(1), Some("a"));
+        assert_eq!(
+            host.run(&format!("getent hosts {a}"))
+                .split_whitespace()
+                .nth(1),
+            Some("a")
+        );
     });
 }
 
@@ -66,9 +74,13 @@ fn a_client_inside_is_given_what_the_member_has() {
     with_netd(|host, _netd| {
         let member = start(host, "lab", "a");
         let before = member.ipv4();
-        member.run("ip address flush dev host0 && udhcpc -i host0 -f -n -q -s /bin/true >/dhcp 2>&1");
+        member
+            .run("ip address flush dev host0 && udhcpc -i host0 -f -n -q -s /bin/true >/dhcp 2>&1");
         let told = member.run("cat /dhcp");
-        assert!(told.contains(&format!("lease of {before} obtained")), "{told}");
+        assert!(
+            told.contains(&format!("lease of {before} obtained")),
+            "{told}"
+        );
         // Another MAC address behind the same port gets another address, from the rest.
         member.run(
             "ip link set host0 down; ip link set host0 address 02:00:00:00:00:77; ip link set host0 up
@@ -80,7 +92,54 @@ fn a_client_inside_is_given_what_the_member_has() {
         assert_ne!(IpAddr::from(other), before);
         assert!(other.octets()[3] >= 192, "{told}");
         let kept = host.read("/var/lib/rspawn/leases/lab").unwrap_or_default();
-        assert!(kept.contains(&format!("lease {other} 02:00:00:00:00:77")), "{kept}");
+        assert!(
+            kept.contains(&format!("lease {other} 02:00:00:00:00:77")),
+            "{kept}"
+        );
+    });
+}
+
+#[test]
+fn a_client_inside_renews_by_unicast() {
+    with_netd(|host, _netd| {
+        let member = start(host, "lab", "a");
+        let before = member.ipv4();
+        // What it sends to the server alone has the bridge's Ethernet address, which is not
+        // that of the port.
+        member.run("udhcpc -i host0 -f -s /bin/true >/dhcp 2>&1 & echo $! >/client");
+        let told = || member.run("cat /dhcp");
+        let obtained = format!("lease of {before} obtained");
+        assert!(
+            wait_until(SOON, || told().contains(&obtained)),
+            "{}",
+            told()
+        );
+        member.run("kill -USR1 $(cat /client)");
+        let renewed = || told().matches(&obtained).count() == 2;
+        assert!(wait_until(SOON, renewed), "{}", told());
+        let gateway = host_address(host, "vz-lab").replace("/24", "");
+        let renewal = format!("sending renew to server {gateway}");
+        assert!(told().contains(&renewal), "{}", told());
+        member.run("kill $(cat /client)");
+    });
+}
+
+#[test]
+fn systemd_in_a_zone_keeps_what_it_was_given() {
+    with_netd(|host, _netd| {
+        let tree = host.tree("bookworm");
+        let web = Start::without_network(host, "web", &tree)
+            .args(["--network-zone=lab"])
+            .boot();
+        let busybox = start(host, "lab", "a");
+        host.run("ping -c1 -W5 web");
+        web.run(&format!("ping -c1 -W5 {}", busybox.ipv4()));
+        busybox.run(&format!("ping -c1 -W5 {}", web.ipv4()));
+        let address = format!("inet {}/24", web.ipv4());
+        assert!(
+            web.run_in_network("ip -4 address show dev host0")
+                .contains(&address)
+        );
     });
 }
 
@@ -151,7 +210,10 @@ fn netd_that_is_started_anew_changes_nothing() {
     assert_eq!(host_address(&host, "vz-lab"), of_host);
     a.run("udhcpc -i host0 -f -n -q -s /bin/true >/dhcp 2>&1");
     let told = a.run("cat /dhcp");
-    assert!(told.contains(&format!("lease of {} obtained", a.ipv4())), "{told}");
+    assert!(
+        told.contains(&format!("lease of {} obtained", a.ipv4())),
+        "{told}"
+    );
 }
 
 #[test]
@@ -180,10 +242,16 @@ fn what_a_member_says_it_has_is_nobody_elses() {
         let [x, y, z, _] = ip.octets();
         let free = Ipv4Addr::new(x, y, z, 250);
         hostile.run(&format!("ip address add {free}/24 dev host0"));
-        assert!(wait_until(SOON, || hostile.addresses().contains(&free.into())));
+        assert!(wait_until(SOON, || hostile
+            .addresses()
+            .contains(&free.into())));
         let said = hostile.addresses();
         assert_eq!(said[0], own, "what netd assigned comes first");
-        let wrong = [of_a, "9.9.9.9".parse().unwrap(), "10.0.0.99".parse().unwrap()];
+        let wrong = [
+            of_a,
+            "9.9.9.9".parse().unwrap(),
+            "10.0.0.99".parse().unwrap(),
+        ];
         assert!(wrong.iter().all(|ip| !said.contains(ip)), "{said:?}");
         assert_eq!(a.ipv4(), of_a);
     });

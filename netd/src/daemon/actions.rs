@@ -193,13 +193,7 @@ impl Daemon {
         performed.again = true;
     }
 
-    fn do_without(
-        &mut self,
-        index: u32,
-        owner: &Owner,
-        action: &Action,
-        error: &ActionError,
-    ) {
+    fn do_without(&mut self, index: u32, owner: &Owner, action: &Action, error: &ActionError) {
         let why = log::chain(error);
         match action {
             Action::AddAddress(address) if address.is_ipv6() => {

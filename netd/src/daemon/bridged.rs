@@ -168,9 +168,8 @@ impl Daemon {
             addresses.retain(|address| is_link_local(address.ip) || near(address.ip));
         }
         let assigned = self.claims.assigned(name);
-        addresses.sort_by_key(|address| {
-            (!assigned.contains(&address.ip), address.ip, address.scope)
-        });
+        addresses
+            .sort_by_key(|address| (!assigned.contains(&address.ip), address.ip, address.scope));
         if addresses == entry.machine.addresses {
             return;
         }

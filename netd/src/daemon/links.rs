@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
-use registry::protocol::{Host0, Route};
 use registry::LINK_GROUP;
+use registry::protocol::{Host0, Route};
 
 use super::Daemon;
 use super::actions::Outcome;
@@ -244,11 +244,7 @@ impl Daemon {
 
     /// Chooses the subnets of a link: those that the link has, those that its owner keeps,
     /// or new ones.
-    pub(super) async fn choose(
-        &mut self,
-        owner: &Owner,
-        index: u32,
-    ) -> Result<Subnets, RtnlError> {
+    pub(super) async fn choose(&mut self, owner: &Owner, index: u32) -> Result<Subnets, RtnlError> {
         let profile = self.profile_of_index(index);
         let present = self.present(index);
         let before = self.store.kept(owner);
@@ -347,12 +343,7 @@ impl Daemon {
         }
     }
 
-    fn wish<'a>(
-        &'a self,
-        owner: &'a Owner,
-        v4_prefix: u8,
-        first: Vec<Subnets>,
-    ) -> plan::Wish<'a> {
+    fn wish<'a>(&'a self, owner: &'a Owner, v4_prefix: u8, first: Vec<Subnets>) -> plan::Wish<'a> {
         plan::Wish {
             owner,
             host: &self.host_id,
@@ -419,12 +410,7 @@ impl Daemon {
     }
 
     /// What a machine's end of a link is to have, its addresses among it.
-    pub(super) fn host0(
-        &self,
-        link: &Link,
-        subnets: &Subnets,
-        addresses: Vec<IpNetwork>,
-    ) -> Host0 {
+    pub(super) fn host0(&self, link: &Link, subnets: &Subnets, addresses: Vec<IpNetwork>) -> Host0 {
         let profile = self.profile_of(link);
         let pairs = subnets.host().filter_map(|host| {
             let mut own = addresses.iter();

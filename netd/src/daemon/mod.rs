@@ -21,9 +21,9 @@ mod profile;
 mod registration;
 mod retry;
 mod status;
-mod zones;
 #[cfg(test)]
 mod tests;
+mod zones;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -55,8 +55,8 @@ use links::OwnLink;
 use registration::Entry;
 use retry::Retries;
 use status::Queries;
-use zones::Zones;
 pub use status::{LeaseStatus, ListedMachine, MachineStatus, Query};
+use zones::Zones;
 
 /// How many links or inputs are seen to before others get their turn.
 const AT_ONCE: u32 = 16;

@@ -15,9 +15,9 @@ use super::bridged::Following;
 use super::{Daemon, Input};
 use crate::log::Pace;
 use crate::machines::{Attachment, Machine};
+use crate::plan::{self, Role};
 use crate::subnets::Owner;
 use crate::supervisors::{ConnectionId, Registering, SupervisorEvent};
-use crate::plan::{self, Role};
 use crate::{leader_watch, log};
 
 /// After what time a record that could not be written is tried again.

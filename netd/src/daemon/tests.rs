@@ -189,7 +189,13 @@ fn a_route_that_appears_between_choice_and_use_leads_to_another_subnet() {
         }
         let web: MachineName = "web".parse().unwrap();
         rig.register("web", Network::Veth { ifindex: index }).await;
-        let first = rig.daemon.choose(&web, index).await.unwrap().v4.unwrap();
+        let first = rig
+            .daemon
+            .choose(&web.into(), index)
+            .await
+            .unwrap()
+            .v4
+            .unwrap();
         // The daemon has looked, and has not read of this when it sets the address.
         ip(&format!("route add blackhole {first}"));
         rig.daemon.reconcile().await;

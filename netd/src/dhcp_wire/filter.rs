@@ -38,7 +38,9 @@ pub fn requests_on_port(bridge: Mac) -> Vec<sock_filter> {
     let [a, b, c, d, e, f] = bridge.0;
     let rest = DHCP_REQUESTS.get(2..).unwrap_or_default();
     // From the operation behind the first ten to the last one, which drops.
-    let last = u8::try_from(rest.len()).unwrap_or(u8::MAX).saturating_sub(1);
+    let last = u8::try_from(rest.len())
+        .unwrap_or(u8::MAX)
+        .saturating_sub(1);
     let mut filter = vec![
         op(LOAD_BYTE, IN_VLAN),
         jump(IF_EQUAL, 0, 0, last + 8),

@@ -358,12 +358,12 @@ proptest! {
         for (n, subnets) in &scene.kept {
             store.take(name(*n), *subnets);
         }
-        let kept: Vec<(MachineName, Subnets)> =
+        let kept: Vec<(Owner, Subnets)> =
             (0..40).filter_map(|n| Some((name(n), store.kept(&name(n))?))).collect();
         let mut world = scene.world();
         prop_assert!(scene.pass(&mut world, &mut store) > 0);
 
-        let given: Vec<(MachineName, Subnets)> =
+        let given: Vec<(Owner, Subnets)> =
             (0..scene.machines).map(|n| (name(n), store.kept(&name(n)).unwrap())).collect();
         for (machine, subnets) in &given {
             for prefix in subnets.prefixes() {
@@ -382,7 +382,7 @@ proptest! {
                 }
             }
             // The host has the first address of each, host0 the second.
-            let index = 100 + machine.as_str()[1..].parse::<u32>().unwrap();
+            let index = 100 + machine.file_name()[1..].parse::<u32>().unwrap();
             let has = |address: IpNetwork| {
                 world.addresses(index).iter().any(|a| a.address == address && a.ours)
             };

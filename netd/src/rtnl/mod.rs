@@ -22,7 +22,7 @@ pub use address::{ADDRESS_PROTOCOL, LinkAddress};
 pub use author::Author;
 pub use error::RtnlError;
 pub use link::{Link, LinkType};
-pub use ports::has_ports;
 pub use monitor::{Event, Monitor, Snapshot, decode};
+pub use ports::has_ports;
 pub use requests::{Request, Requests};
 pub use route::Route;

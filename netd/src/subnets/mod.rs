@@ -96,11 +96,7 @@ impl Subnets {
 
 impl Pools {
     /// The IPv4 subnets with a prefix of this length that may be `owner`'s, best first.
-    pub fn candidates_v4(
-        &self,
-        owner: &Owner,
-        prefix: u8,
-    ) -> impl Iterator<Item = Ipv4Network> {
+    pub fn candidates_v4(&self, owner: &Owner, prefix: u8) -> impl Iterator<Item = Ipv4Network> {
         let hash = hash_of(owner.file_name().as_bytes());
         let prefix = prefix.clamp(1, 32);
         let large_enough = self.v4.iter().filter(move |pool| pool.prefix() <= prefix);

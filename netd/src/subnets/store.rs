@@ -7,9 +7,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ipnetwork::IpNetwork;
 use super::{Owner, Subnets, is_for_hosts};
 use crate::prefix_map::PrefixMap;
+use ipnetwork::IpNetwork;
 
 /// For how long an unused subnet is kept.
 const KEPT_FOR: Duration = Duration::from_secs(90 * 24 * 60 * 60);

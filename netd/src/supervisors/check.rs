@@ -130,10 +130,8 @@ fn netlink(network: &Network, socket: Option<OwnedFd>) -> Result<Option<OwnedFd>
         | Network::Zone { ifindex: 0, .. } => {
             return Err(bad("no link has the interface index 0").into());
         }
-        Network::Private
-        | Network::Veth { .. }
-        | Network::Bridge { .. }
-        | Network::Zone { .. } => {}
+        Network::Private | Network::Veth { .. } | Network::Bridge { .. } | Network::Zone { .. } => {
+        }
     }
     let socket = socket
         .filter(is_netlink)

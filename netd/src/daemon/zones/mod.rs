@@ -136,7 +136,9 @@ impl Daemon {
         let links = self.world.links();
         let ports = links.filter(|link| link.controller == Some(bridge));
         let ports: Vec<u32> = ports.map(|link| link.index).collect();
-        self.zones.ports.extend(ports.iter().map(|port| (*port, bridge)));
+        self.zones
+            .ports
+            .extend(ports.iter().map(|port| (*port, bridge)));
         let zone = Zone {
             ports: ports.into_iter().map(|port| (port, None)).collect(),
             members: BTreeMap::new(),
@@ -163,7 +165,11 @@ impl Daemon {
         let zone = self.zones.zones.get(&bridge);
         let members: Vec<MachineName> =
             zone.map_or_else(Vec::new, |zone| zone.members.keys().copied().collect());
-        self.zones.joining.entry(bridge).or_default().extend(members);
+        self.zones
+            .joining
+            .entry(bridge)
+            .or_default()
+            .extend(members);
         self.take_in_joining(bridge);
         if let Some(owner) = self.links.get(&bridge).and_then(|own| own.owner) {
             self.keep_subnets(&owner);
@@ -191,7 +197,9 @@ impl Daemon {
         let members = self.zones.zones.get(&bridge).into_iter();
         let members = members.flat_map(|zone| zone.members.keys());
         let joining = self.zones.joining.get(&bridge).into_iter().flatten();
-        let mut entries = members.chain(joining).filter_map(|name| self.machines.get(name));
+        let mut entries = members
+            .chain(joining)
+            .filter_map(|name| self.machines.get(name));
         entries.any(Entry::is_settled)
     }
 
@@ -258,7 +266,9 @@ impl Daemon {
         let subnet = subnets.v6?;
         let mac = Mac::of_machine(&self.host_id, name, Side::Container, 0);
         let ip = plan::member_address_v6(subnet, mac)?;
-        Ipv6Network::new(ip, subnet.prefix()).ok().map(IpNetwork::V6)
+        Ipv6Network::new(ip, subnet.prefix())
+            .ok()
+            .map(IpNetwork::V6)
     }
 
     /// A machine has ended, and nothing in a zone is its any more.
