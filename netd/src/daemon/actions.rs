@@ -197,10 +197,10 @@ impl Daemon {
         let why = log::chain(error);
         match action {
             Action::AddAddress(address) if address.is_ipv6() => {
-                tracing::warn!(of = %owner, "{why}: there is none then");
+                tracing::warn!(of = %owner, "{why}: it gets no IPv6 address");
             }
             Action::AddAddress(_) => {
-                tracing::error!(of = %owner, "{why}: there is none then");
+                tracing::error!(of = %owner, "{why}: it gets no IPv4 address");
             }
             _ => tracing::error!(of = %owner, "{why}: done without"),
         }
