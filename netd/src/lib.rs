@@ -10,6 +10,7 @@ pub mod acd;
 pub mod arp_socket;
 pub mod async_fd;
 pub mod bus;
+pub mod client;
 pub mod daemon;
 pub mod dhcp;
 pub mod dhcp_wire;

@@ -7,8 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use netd::daemon::{Daemon, Places};
+use netd::client::{self, Clients};
+use netd::daemon::{Daemon, Places, StartError, load_profiles};
+use netd::rtnl::Monitor;
 use netd::sysctl::UndoRecord;
+use netd::worker::Worker;
 use netd::{bus, log, nft, privileges};
 use rustix::fs::{FlockOperation, Mode};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -82,9 +85,17 @@ async fn serve(places: Places, lock: File, arguments: &Arguments) -> anyhow::Res
     let mut terminate = signal(SignalKind::terminate()).context("cannot take SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot take SIGINT")?;
     let bus_socket = places.runtime.join("bus.sock");
-    let mut daemon = Daemon::start(places.clone())
-        .await
-        .context("cannot start")?;
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    let mut daemon = match Daemon::start(places.clone()).await {
+        Ok(daemon) => daemon,
+        Err(error) if is_client() => return serve_alone(places, arguments, stop, error).await,
+        Err(error) => return Err(error).context("cannot start"),
+    };
     if arguments.no_sandbox {
         tracing::warn!("all privileges are kept, as asked for");
     } else {
@@ -95,16 +106,40 @@ async fn serve(places: Places, lock: File, arguments: &Arguments) -> anyhow::Res
     let (machines, links) = daemon.counts();
     tracing::info!(machines, links, "ready");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let stop = async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    };
     daemon.run(stop).await?;
+    daemon.stop_clients().await;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("stopping: what runs keeps its network");
     Ok(())
+}
+
+/// Whether this is a container that has a link to its host.
+fn is_client() -> bool {
+    Path::new("/sys/class/net")
+        .join(registry::CONTAINER_LINK)
+        .exists()
+}
+
+/// Serves the links to the host alone, where no containers can be served.
+async fn serve_alone(
+    places: Places,
+    arguments: &Arguments,
+    stop: impl Future<Output = ()>,
+    error: StartError,
+) -> anyhow::Result<()> {
+    tracing::warn!("{}: no containers are served here", log::chain(&error));
+    let worker = Worker::start().context("cannot start a thread")?;
+    let clients = Clients::new(places.client_leases(), worker.queue());
+    let monitor = Monitor::new().context("cannot start")?;
+    if !arguments.no_sandbox {
+        privileges::drop_all(&worker.queue()).context("cannot give up privileges")?;
+    }
+    let ready = |clients: &Clients| {
+        tracing::info!(links = clients.count(), "ready, as a client alone");
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    };
+    let profiles = load_profiles();
+    Ok(client::serve_alone(clients, &profiles, monitor, ready, stop).await?)
 }
 
 /// Serves on the bus socket, and anew when somebody removes it.

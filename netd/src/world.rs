@@ -149,7 +149,16 @@ impl World {
     fn put_link(&mut self, link: Link) -> Vec<Touched> {
         let index = link.index;
         let before = self.links.insert(index, link.clone());
-        if before.as_ref() == Some(&link) {
+        // A carrier that comes or goes is the peer's doing, and changes nothing of what is
+        // to be of the link.
+        let same = |before: &Link| {
+            *before
+                == Link {
+                    carrier: before.carrier,
+                    ..link.clone()
+                }
+        };
+        if before.as_ref().is_some_and(same) {
             return Vec::new();
         }
         let mut touched = vec![Touched::Link(index)];
@@ -328,6 +337,7 @@ pub(crate) mod tests {
             altnames: Vec::new(),
             group,
             up: true,
+            carrier: true,
             kind: LinkType::Veth,
             mtu: 1500,
             mac: None,

@@ -36,6 +36,7 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use crate::client::Clients;
 use crate::dhcp_wire::Wire;
 use crate::machines::{Claims, RegistryDir};
 use crate::nft;
@@ -52,6 +53,8 @@ use firewall::Firewall;
 use healing::Healing;
 pub use healing::Remake;
 use links::OwnLink;
+pub(crate) use profile::facts as link_facts;
+pub use profile::load as load_profiles;
 use registration::Entry;
 use retry::Retries;
 use status::Queries;
@@ -130,6 +133,12 @@ impl Places {
         self.state.join("subnets")
     }
 
+    /// The directory of the leases that DHCP clients have.
+    #[must_use]
+    pub fn client_leases(&self) -> PathBuf {
+        self.state.join("client")
+    }
+
     /// The record of the kernel parameters that were changed.
     #[must_use]
     pub fn sysctl_undo(&self) -> PathBuf {
@@ -154,6 +163,8 @@ pub struct Daemon {
     /// What cannot be removed of them, as far as that was said.
     unremoved: ending::Told,
     worker: Worker,
+    /// What netd is on links that somebody else serves.
+    clients: Clients,
     dns: UpstreamDns,
     sysctl_undo: UndoRecord,
     machines: BTreeMap<MachineName, Entry>,
@@ -247,6 +258,8 @@ impl Daemon {
         // Before the table, which hands it what comes in.
         let wire = Wire::open();
         let (sender, inputs) = mpsc::channel(INPUTS);
+        let worker = Worker::start().map_err(system("start a thread"))?;
+        let clients = Clients::new(places.client_leases(), worker.queue());
         let mut daemon = Self {
             host_id: HostId::load()?,
             boot_id: registry::leader::boot_id().map_err(system("read the boot id"))?,
@@ -254,7 +267,8 @@ impl Daemon {
             firewall: Firewall::new(nft_monitor, nft::Table::install(wire.log_group())?),
             wire,
             store: SubnetStore::open(&places.subnets(), SystemTime::now())?,
-            worker: Worker::start().map_err(system("start a thread"))?,
+            worker,
+            clients,
             cgroups: find_cgroups(),
             unremoved: ending::Told::default(),
             dns: UpstreamDns::read(),
@@ -367,6 +381,11 @@ impl Daemon {
             // However much comes in, the servers of the links get their turn.
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Has the DHCP clients stop; the last thing to do.
+    pub async fn stop_clients(&mut self) {
+        self.clients.stop().await;
     }
 
     async fn take(&mut self, input: Input) {

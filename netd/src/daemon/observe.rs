@@ -58,6 +58,7 @@ impl Daemon {
     }
 
     pub(super) fn apply(&mut self, event: Event, author: Author) {
+        self.clients.take(&event, &self.profiles);
         self.note_taken(&event, author);
         self.note_ipv6(&event);
         let new_prefix = match &event {
@@ -100,6 +101,7 @@ impl Daemon {
         let snapshot = self.monitor.snapshot().await?;
         self.resynchronize_pause = RESYNCHRONIZE_AFTER.max(began.elapsed() * RESYNCHRONIZE_SHARE);
         self.world.reset(snapshot);
+        self.clients.take_all(&self.world, &self.profiles);
         for own in self.links.values_mut() {
             // What was told now is newer.
             own.guarded = false;

@@ -12,7 +12,8 @@ use crate::rtnl::{Link, LinkType};
 use crate::subnets::{Owner, Subnets, VETH_PREFIX, ZONE_PREFIX};
 
 /// Reads the files, and logs what is to be said of them.
-pub(super) fn load() -> Profiles {
+#[must_use]
+pub fn load() -> Profiles {
     let (profiles, messages) = Profiles::load(&Directories::default(), HostFacts::read());
     for message in messages {
         match message.severity {
@@ -64,7 +65,8 @@ impl Daemon {
     }
 }
 
-fn facts(link: &Link) -> LinkFacts {
+/// What a file can tell a link by.
+pub(crate) fn facts(link: &Link) -> LinkFacts {
     let kind = match link.kind {
         LinkType::Veth => "veth",
         LinkType::Bridge => "bridge",

@@ -12,31 +12,34 @@ const UDP: u32 = 17;
 /// "More fragments", and the offset.
 const FRAGMENT: u32 = 0x3fff;
 
-/// Unfragmented IPv4 UDP packets to port 67 that are not another station's. The
+/// Unfragmented IPv4 UDP packets to a port that are not another station's. The
 /// socket is a cooked one: byte 0 is the IPv4 header's first.
-pub const DHCP_REQUESTS: [sock_filter; 14] = [
-    op(LOAD_BYTE, PACKET_TYPE),
-    jump(IF_EQUAL, OTHERHOST, 11, 0),
-    op(LOAD_BYTE, 0),
-    op(AND, 0xf0),
-    jump(IF_EQUAL, 0x40, 0, 8),
-    op(LOAD_BYTE, 9),
-    jump(IF_EQUAL, UDP, 0, 6),
-    op(LOAD_HALF, 6),
-    jump(IF_ANY_BIT, FRAGMENT, 4, 0),
-    op(X_IS_IP_HEADER_LEN, 0),
-    op(LOAD_HALF_AFTER_X, 2),
-    jump(IF_EQUAL, crate::dhcp::SERVER_PORT as u32, 0, 1),
-    op(RETURN, WHOLE),
-    op(RETURN, 0),
-];
+pub const fn to_port(port: u16) -> [sock_filter; 14] {
+    [
+        op(LOAD_BYTE, PACKET_TYPE),
+        jump(IF_EQUAL, OTHERHOST, 11, 0),
+        op(LOAD_BYTE, 0),
+        op(AND, 0xf0),
+        jump(IF_EQUAL, 0x40, 0, 8),
+        op(LOAD_BYTE, 9),
+        jump(IF_EQUAL, UDP, 0, 6),
+        op(LOAD_HALF, 6),
+        jump(IF_ANY_BIT, FRAGMENT, 4, 0),
+        op(X_IS_IP_HEADER_LEN, 0),
+        op(LOAD_HALF_AFTER_X, 2),
+        jump(IF_EQUAL, port as u32, 0, 1),
+        op(RETURN, WHOLE),
+        op(RETURN, 0),
+    ]
+}
 
 /// The same on the port of a bridge, where all protocols come, and what is for the bridge's
 /// own address counts as another station's. What is in a VLAN is not the bridge's.
 #[must_use]
 pub fn requests_on_port(bridge: Mac) -> Vec<sock_filter> {
     let [a, b, c, d, e, f] = bridge.0;
-    let rest = DHCP_REQUESTS.get(2..).unwrap_or_default();
+    let requests = to_port(crate::dhcp::SERVER_PORT);
+    let rest = requests.get(2..).unwrap_or_default();
     // From the operation behind the first ten to the last one, which drops.
     let last = u8::try_from(rest.len())
         .unwrap_or(u8::MAX)

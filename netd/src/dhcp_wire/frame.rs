@@ -70,7 +70,7 @@ pub enum FrameError {
     #[error("the UDP datagram is damaged")]
     Udp,
     /// It has another destination port.
-    #[error("the datagram is not for port 67")]
+    #[error("the datagram is for another port")]
     Port,
 }
 
@@ -84,6 +84,14 @@ pub struct PayloadTooLong;
 /// # Errors
 /// [`FrameError`] says what is wrong with it.
 pub fn parse(packet: &[u8], arrival: &Arrival) -> Result<Datagram, FrameError> {
+    parse_to(SERVER_PORT, packet, arrival)
+}
+
+/// As [`parse`], for another port.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_to(port: u16, packet: &[u8], arrival: &Arrival) -> Result<Datagram, FrameError> {
     if arrival.is_truncated {
         return Err(FrameError::TooLong);
     }
@@ -106,7 +114,10 @@ pub fn parse(packet: &[u8], arrival: &Arrival) -> Result<Datagram, FrameError> {
     if checksum != 0 || header.protocol != IpNumber::UDP || !is_whole {
         return Err(FrameError::Ip);
     }
-    let payload = payload(segment, &header, arrival)?;
+    let (to, payload) = payload(segment, &header, arrival)?;
+    if to != port {
+        return Err(FrameError::Port);
+    }
     Ok(Datagram {
         port: arrival.port,
         source_mac,
@@ -120,13 +131,10 @@ fn payload<'a>(
     segment: &'a [u8],
     ip: &Ipv4Header,
     arrival: &Arrival,
-) -> Result<&'a [u8], FrameError> {
+) -> Result<(u16, &'a [u8]), FrameError> {
     let udp = UdpHeaderSlice::from_slice(segment)
         .map_err(|_| FrameError::Udp)?
         .to_header();
-    if udp.destination_port != SERVER_PORT {
-        return Err(FrameError::Port);
-    }
     let payload = segment
         .get(UDP_HEADER_LEN..udp.length.into())
         .ok_or(FrameError::Udp)?;
@@ -139,7 +147,9 @@ fn payload<'a>(
             Checksum::Pending => true,
             Checksum::Either => is_begun || is_right(),
         };
-    passes.then_some(payload).ok_or(FrameError::Udp)
+    passes
+        .then_some((udp.destination_port, payload))
+        .ok_or(FrameError::Udp)
 }
 
 /// What is in the place of a UDP checksum that is still to be filled in.

@@ -1,9 +1,9 @@
-//! The packet socket on which a DHCP server stands at one link.
+//! The packet socket on which a DHCP server or client stands at one link.
 //!
 //! A packet socket sees what arrives ahead of the host's input rules, and what
 //! it sends skips the output rules: no firewall of the host can keep a container
 //! from its address (packet(7)). It sees only its own link, and a filter in the
-//! kernel lets only DHCP requests through.
+//! kernel lets only what is for its port through.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -13,19 +13,22 @@ use tokio::io::unix::AsyncFd;
 
 use super::{Received, filter, frame, sys};
 use crate::dhcp::server::Transmit;
+use crate::dhcp::{CLIENT_PORT, SERVER_PORT};
 use crate::socket_filter;
 
 /// The longest IPv4 packet that is read, in bytes. Requests are smaller than the
 /// 1500 bytes of an Ethernet frame.
 const PACKET_MAX: usize = 2048;
 
-/// A packet socket on one link, for a DHCP server.
+/// A packet socket on one link, for a DHCP server or client.
 #[derive(Debug)]
 pub struct PacketSocket {
     socket: AsyncFd<OwnedFd>,
     ifindex: u32,
     /// Whether the filter says what is for this host, as the kernel cannot.
     filter_decides: bool,
+    /// The port of which it hears.
+    udp_port: u16,
 }
 
 /// Why a socket could not be opened.
@@ -70,11 +73,29 @@ impl PacketSocket {
     /// # Panics
     /// Outside a tokio runtime with I/O.
     pub fn open(ifindex: u32) -> Result<Self, OpenError> {
-        let socket = open(ifindex, &filter::DHCP_REQUESTS, sys::Protocol::Ipv4)?;
+        let socket = open(ifindex, &filter::to_port(SERVER_PORT), sys::Protocol::Ipv4)?;
         Ok(Self {
             socket,
             ifindex,
             filter_decides: false,
+            udp_port: SERVER_PORT,
+        })
+    }
+
+    /// As [`PacketSocket::open`], for what servers send to clients.
+    ///
+    /// # Errors
+    /// As [`PacketSocket::open`].
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with I/O.
+    pub fn open_for_client(ifindex: u32) -> Result<Self, OpenError> {
+        let socket = open(ifindex, &filter::to_port(CLIENT_PORT), sys::Protocol::Ipv4)?;
+        Ok(Self {
+            socket,
+            ifindex,
+            filter_decides: false,
+            udp_port: CLIENT_PORT,
         })
     }
 
@@ -93,6 +114,7 @@ impl PacketSocket {
             socket,
             ifindex,
             filter_decides: true,
+            udp_port: SERVER_PORT,
         })
     }
 
@@ -152,7 +174,7 @@ impl PacketSocket {
         let (length, mut arrival) = sys::receive(socket, &mut buffer)?;
         arrival.is_for_us |= self.filter_decides;
         let packet = buffer.get(..length).unwrap_or_default();
-        Ok(frame::parse(packet, &arrival).into())
+        Ok(frame::parse_to(self.udp_port, packet, &arrival).into())
     }
 }
 

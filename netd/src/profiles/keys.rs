@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use super::client::{self, ClientProfile, Identity};
 use super::criteria::Criteria;
 use super::profile::{Addresses, DhcpProfile, Profile, Subnet4};
 use crate::network_file::value::{boolean, bytes, number, shown, time_span};
@@ -27,6 +28,7 @@ pub(super) struct Draft {
     pub dhcp_server: Option<bool>,
     pub dhcp: DhcpProfile,
     pub mtu: Option<u32>,
+    pub client: ClientProfile,
 }
 
 impl Draft {
@@ -39,6 +41,7 @@ impl Draft {
             dhcp_server: self.dhcp_server.unwrap_or(true),
             dhcp: self.dhcp,
             mtu: self.mtu,
+            client: self.client,
         }
     }
 }
@@ -87,6 +90,85 @@ pub(super) const KEYS: &[Key<Draft>] = &[
     }),
     key("DHCPServer", "PoolSize", |d, v| {
         set(&mut d.dhcp.pool_size, v, 0, |v| number(v, 0, u32::MAX))
+    }),
+    key("Network", "DHCP", |d, v| {
+        set(&mut d.client.dhcp, v, false, client::dhcp)
+    }),
+    key("Network", "LinkLocalAddressing", |d, v| {
+        set(&mut d.client.link_local, v, false, client::link_local)
+    }),
+    key("Network", "KeepConfiguration", |d, v| {
+        set(&mut d.client.keep, v, true, client::keep)
+    }),
+    key(
+        "Network",
+        "IPv4DuplicateAddressDetectionTimeoutSec",
+        |d, v| {
+            let usual = ClientProfile::default().probe_time;
+            set(&mut d.client.probe_time, v, usual, client::probe_time)
+        },
+    ),
+    key("DHCPv4", "ClientIdentifier", |d, v| {
+        set(&mut d.client.identity, v, Identity::Duid, client::identity)
+    }),
+    key("DHCPv4", "SendHostname", |d, v| {
+        set(&mut d.client.send_hostname, v, true, boolean)
+    }),
+    key("DHCPv4", "Hostname", |d, v| {
+        set(&mut d.client.hostname, v, None, client::text)
+    }),
+    key("DHCPv4", "VendorClassIdentifier", |d, v| {
+        set(&mut d.client.vendor_class, v, None, client::text)
+    }),
+    key("DHCPv4", "RapidCommit", |d, v| {
+        set(&mut d.client.rapid_commit, v, true, boolean)
+    }),
+    key("DHCPv4", "RequestBroadcast", |d, v| {
+        set(&mut d.client.request_broadcast, v, false, boolean)
+    }),
+    key("DHCPv4", "RequestAddress", |d, v| {
+        set(
+            &mut d.client.request_address,
+            v,
+            None,
+            client::request_address,
+        )
+    }),
+    key("DHCPv4", "MaxAttempts", |d, v| {
+        set(&mut d.client.max_attempts, v, None, client::max_attempts)
+    }),
+    key("DHCPv4", "SendRelease", |d, v| {
+        set(&mut d.client.send_release, v, true, boolean)
+    }),
+    key("DHCPv4", "SendDecline", |d, v| {
+        set(&mut d.client.send_decline, v, true, boolean)
+    }),
+    key("DHCPv4", "UseDNS", |d, v| {
+        set(&mut d.client.use_dns, v, true, boolean)
+    }),
+    key("DHCPv4", "UseDomains", |d, v| {
+        set(&mut d.client.use_domains, v, true, boolean)
+    }),
+    key("DHCPv4", "UseRoutes", |d, v| {
+        set(&mut d.client.use_routes, v, true, boolean)
+    }),
+    key("DHCPv4", "UseGateway", |d, v| {
+        set(&mut d.client.use_gateway, v, true, boolean)
+    }),
+    key("DHCPv4", "UseMTU", |d, v| {
+        set(&mut d.client.use_mtu, v, true, boolean)
+    }),
+    key("DHCPv4", "UseHostname", |d, v| {
+        set(&mut d.client.use_hostname, v, false, boolean)
+    }),
+    key("DHCPv4", "UseTimezone", |d, v| {
+        set(&mut d.client.use_timezone, v, false, boolean)
+    }),
+    key("DHCPv4", "RouteMetric", |d, v| {
+        let usual = ClientProfile::default().route_metric;
+        set(&mut d.client.route_metric, v, usual, |v| {
+            number(v, 0, u32::MAX)
+        })
     }),
 ];
 

@@ -4,6 +4,7 @@
 //! A wrong file never keeps netd from its work: what is wrong is told with file and line
 //! and has no effect, the rest has.
 
+mod client;
 mod criteria;
 mod discovery;
 mod glob;
@@ -13,6 +14,7 @@ mod profile;
 #[cfg(test)]
 mod tests;
 
+pub use client::{ClientProfile, Identity};
 pub use criteria::{HostFacts, LinkFacts};
 pub use discovery::Directories;
 pub use netd_conf::pools_of;
@@ -32,6 +34,9 @@ use discovery::{Part, Unit};
 /// to it.
 const BUILT_IN: &[(&str, &str)] = &[
     (
+        "80-container-host0.network",
+        "[Match]\nKind=veth\nName=host0\n\n[Network]\nDHCP=ipv4\nLinkLocalAddressing=yes\n",
+    ),
         "80-container-ve.network",
         "[Match]\nKind=veth\nName=ve-*\n\n[Network]\nAddress=0.0.0.0/28\nDHCPServer=yes\n",
     ),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 
+use super::client::ClientProfile;
 use crate::dhcp::server::{DEFAULT_LEASE_TIME, MAX_LEASE_TIME, ServerConfig};
 use crate::network_file::{Wrong, value};
 use crate::subnets::{Subnets, VETH_PREFIX, is_for_hosts};
@@ -29,6 +30,8 @@ pub struct Profile {
     pub dhcp: DhcpProfile,
     /// The link's maximum transmission unit in bytes; none to leave it alone.
     pub mtu: Option<u32>,
+    /// What a DHCP client does on it.
+    pub client: ClientProfile,
 }
 
 /// An IPv4 subnet, by the host's address in it.
@@ -69,6 +72,7 @@ impl Default for Profile {
             dhcp_server: true,
             dhcp: DhcpProfile::default(),
             mtu: None,
+            client: ClientProfile::default(),
         }
     }
 }

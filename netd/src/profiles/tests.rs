@@ -118,8 +118,57 @@ fn every_key_has_its_effect() {
                 pool_size: 50,
             },
             mtu: Some(9216),
+            client: ClientProfile::default(),
         }
     );
+}
+
+#[test]
+fn every_key_of_a_client_has_its_effect() {
+    let etc = Etc::new();
+    let keys = "[Match]\nName=ve-web\n\
+        [Network]\nDHCP=yes\nLinkLocalAddressing=ipv4\nKeepConfiguration=no\n\
+        IPv4DuplicateAddressDetectionTimeoutSec=7s\n\
+        [DHCPv4]\nClientIdentifier=mac\nSendHostname=no\nHostname=web\n\
+        VendorClassIdentifier=thing\nRapidCommit=no\nRequestBroadcast=yes\n\
+        RequestAddress=10.0.0.9\nMaxAttempts=3\nSendRelease=no\nSendDecline=no\nUseDNS=no\n\
+        UseDomains=no\nUseRoutes=no\nUseGateway=no\nUseMTU=no\nUseHostname=yes\n\
+        UseTimezone=yes\nRouteMetric=7\n";
+    etc.write("etc/10-web.network", keys);
+    let expected = ClientProfile {
+        dhcp: true,
+        link_local: true,
+        probe_time: Duration::from_secs(7),
+        identity: Identity::Mac,
+        send_hostname: false,
+        hostname: Some("web".into()),
+        vendor_class: Some("thing".into()),
+        rapid_commit: false,
+        request_broadcast: true,
+        request_address: Some(std::net::Ipv4Addr::new(10, 0, 0, 9)),
+        max_attempts: Some(3),
+        send_release: false,
+        send_decline: false,
+        keep: false,
+        use_dns: false,
+        use_domains: false,
+        use_routes: false,
+        use_gateway: false,
+        use_mtu: false,
+        use_hostname: true,
+        use_timezone: true,
+        route_metric: 7,
+    };
+    assert_eq!(etc.web().client, expected);
+}
+
+#[test]
+fn the_link_to_the_host_has_a_client_and_no_other_has() {
+    let client = |name| Profiles::default().for_link(&link(name)).client;
+    assert!(client("host0").dhcp && client("host0").link_local);
+    for other in ["ve-web", "eth0"] {
+        assert!(!client(other).is_wanted(), "{other}");
+    }
 }
 
 #[test]

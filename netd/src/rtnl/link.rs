@@ -22,6 +22,8 @@ pub struct Link {
     pub group: u32,
     /// Whether it is set up (IFF_UP), by whoever administers it.
     pub up: bool,
+    /// Whether it can carry packets (IFF_LOWER_UP).
+    pub carrier: bool,
     /// What kind of link it is, as far as that matters here.
     pub kind: LinkType,
     /// Maximum transmission unit in bytes.
@@ -62,6 +64,7 @@ impl Link {
             altnames: Vec::new(),
             group: 0,
             up: message.header.flags.contains(LinkFlags::Up),
+            carrier: message.header.flags.contains(LinkFlags::LowerUp),
             kind: LinkType::Other,
             mtu: 0,
             mac: None,

@@ -22,7 +22,7 @@ use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rustix::net::SendFlags;
 use rustix::net::netlink::SocketAddrNetlink;
 
-use super::{ADDRESS_PROTOCOL, Route, RtnlError};
+use super::{ADDRESS_PROTOCOL, LeaseAddress, LeaseRoute, Route, RtnlError};
 use crate::netlink::{self, DATAGRAM_MAX};
 
 /// Changes the host's links.
@@ -58,6 +58,12 @@ pub enum Request {
     AddRoute(IpNetwork),
     /// Remove that route.
     RemoveRoute(IpNetwork),
+    /// Give it an address for a time, marked as netd's, or another time to one that it has.
+    Lease(LeaseAddress),
+    /// Add a route of a lease, in place of one to the same destination with its metric.
+    AddLeaseRoute(LeaseRoute),
+    /// Remove such a route.
+    RemoveLeaseRoute(LeaseRoute),
     /// Set IPv4 parameters (`/proc/sys/net/ipv4/conf/LINK`), by their names.
     SetIpv4Parameters(Vec<(&'static str, u32)>),
 }
@@ -206,6 +212,17 @@ impl Request {
                 RouteNetlinkMessage::DelAddress(address_message(index, *address)),
                 0,
             ),
+            Self::Lease(lease) => (
+                RouteNetlinkMessage::NewAddress(lease.message(index)),
+                NLM_F_CREATE | NLM_F_REPLACE,
+            ),
+            Self::AddLeaseRoute(route) => (
+                RouteNetlinkMessage::NewRoute(route.message(index)),
+                NLM_F_CREATE | NLM_F_REPLACE,
+            ),
+            Self::RemoveLeaseRoute(route) => {
+                (RouteNetlinkMessage::DelRoute(route.message(index)), 0)
+            }
         };
         let mut message = NetlinkMessage::from(inner);
         message.header.flags = NLM_F_REQUEST | flags;
@@ -231,6 +248,16 @@ impl Request {
             Self::RemoveAltnames(_) => link("take the altnames of")(source),
             Self::AddAddress(address) => address_failed("add", *address)(index, source),
             Self::RemoveAddress(address) => address_failed("remove", *address)(index, source),
+            Self::Lease(lease) => {
+                address_failed("set", IpNetwork::V4(lease.address))(index, source)
+            }
+            Self::AddLeaseRoute(route) => {
+                address_failed("add the route to", IpNetwork::V4(route.destination))(index, source)
+            }
+            Self::RemoveLeaseRoute(route) => {
+                let destination = IpNetwork::V4(route.destination);
+                address_failed("remove the route to", destination)(index, source)
+            }
             Self::AddRoute(address) => address_failed("add the route of", *address)(index, source),
             Self::RemoveRoute(address) => {
                 address_failed("remove the route of", *address)(index, source)

@@ -1,0 +1,193 @@
+//! DHCP clients and link-local addresses: what netd is on the links that somebody else
+//! serves, `host0` of a container first of all.
+//!
+//! [`Clients`] knows for which links there is one and tells each what the kernel says of
+//! its link; each is a task that owns its engines, its sockets and its waits. What the
+//! engines ([`crate::dhcp::client`], [`crate::acd`], [`crate::ipv4ll`]) say is set on the
+//! link by `apply`, and kept for the next start by `store`.
+
+mod alone;
+mod apply;
+mod conflicts;
+mod events;
+mod identity;
+mod link;
+mod resolv_conf;
+mod sockets;
+mod store;
+mod task;
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use registry::LINK_GROUP;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+pub use alone::serve_alone;
+pub use resolv_conf::claim;
+
+use crate::daemon::link_facts;
+use crate::profiles::Profiles;
+use crate::rtnl::{Event, Link, LinkAddress};
+use crate::worker::Queue;
+use crate::world::World;
+use link::{Begin, ClientLink};
+use resolv_conf::Resolver;
+use store::Store;
+
+/// For how long is waited for clients to give back what they have.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What a client is told.
+#[derive(Debug)]
+enum Told {
+    /// Its link is so now.
+    Link(Box<Link>),
+    /// An address of its link is new, or changed.
+    Address(LinkAddress),
+    /// An address of its link is gone.
+    AddressGone(LinkAddress),
+    /// These are all addresses of its link.
+    Addresses(Vec<LinkAddress>),
+    /// netd stops.
+    Stop,
+}
+
+/// What clients share.
+#[derive(Debug)]
+struct Shared {
+    store: Store,
+    queue: Queue,
+    machine_id: Option<[u8; 16]>,
+    resolver: RefCell<Resolver>,
+}
+
+/// The clients of this host, or container.
+#[derive(Debug)]
+pub struct Clients {
+    shared: Rc<Shared>,
+    links: HashMap<u32, Handle>,
+}
+
+/// A client that runs. When this is dropped, its link is gone.
+#[derive(Debug)]
+struct Handle {
+    told: mpsc::UnboundedSender<Told>,
+    task: JoinHandle<()>,
+}
+
+impl Handle {
+    fn tell(&self, told: Told) {
+        // One that could not go on needs to know no more.
+        let _ = self.told.send(told);
+    }
+}
+
+impl Clients {
+    /// None yet. Leases are kept in the directory `leases`, which need not be there, and
+    /// written by the worker.
+    #[must_use]
+    pub fn new(leases: PathBuf, queue: Queue) -> Self {
+        let shared = Shared {
+            store: Store::new(leases, queue.clone()),
+            machine_id: identity::machine_id(),
+            resolver: RefCell::new(Resolver::new(queue.clone())),
+            queue,
+        };
+        Self {
+            shared: Rc::new(shared),
+            links: HashMap::new(),
+        }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.links.len()
+    }
+
+    /// Takes in what the kernel tells. Must be called within a tokio `LocalSet`.
+    pub fn take(&mut self, event: &Event, profiles: &Profiles) {
+        match event {
+            Event::Link(link) => self.look_at(link, profiles, &[], false),
+            Event::LinkGone(index) => drop(self.links.remove(index)),
+            Event::Address(address) => self.tell(address.index, || Told::Address(address.clone())),
+            Event::AddressGone(address) => {
+                self.tell(address.index, || Told::AddressGone(address.clone()));
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes in all that is there, after it was read anew. Must be called within a tokio
+    /// `LocalSet`.
+    pub fn take_all(&mut self, world: &World, profiles: &Profiles) {
+        let there: HashSet<u32> = world.links().map(|link| link.index).collect();
+        self.links.retain(|index, _| there.contains(index));
+        for link in world.links() {
+            let addresses = world.addresses(link.index);
+            self.tell(link.index, || Told::Addresses(addresses.to_vec()));
+            let has_default = apply::has_preset_route(world, link.index);
+            self.look_at(link, profiles, addresses, has_default);
+        }
+    }
+
+    /// Has every client stop: what is to stay until netd is back stays.
+    pub async fn stop(&mut self) {
+        let handles: Vec<Handle> = self.links.drain().map(|(_, handle)| handle).collect();
+        for handle in &handles {
+            handle.tell(Told::Stop);
+        }
+        for handle in handles {
+            // One that does not end has nothing more to say.
+            let _ = tokio::time::timeout(STOP_PATIENCE, handle.task).await;
+        }
+    }
+
+    fn tell(&self, index: u32, told: impl FnOnce() -> Told) {
+        if let Some(handle) = self.links.get(&index) {
+            handle.tell(told());
+        }
+    }
+
+    fn look_at(
+        &mut self,
+        link: &Link,
+        profiles: &Profiles,
+        addresses: &[LinkAddress],
+        has_preset_route: bool,
+    ) {
+        // The host's own ends of containers' links have no client.
+        if link.group == LINK_GROUP {
+            return;
+        }
+        if let Some(handle) = self.links.get(&link.index) {
+            return handle.tell(Told::Link(Box::new(link.clone())));
+        }
+        let profile = profiles.for_link(&link_facts(link)).client;
+        let Some(mac) = link.mac.filter(|_| profile.is_wanted()) else {
+            return;
+        };
+        let begin = Begin {
+            link: link.clone(),
+            mac,
+            profile,
+            addresses: addresses.to_vec(),
+            has_preset_route,
+        };
+        match ClientLink::new(begin, self.shared.clone()) {
+            Ok(client) => {
+                let (told, orders) = mpsc::unbounded_channel();
+                let task = tokio::task::spawn_local(task::run(client, orders));
+                self.links.insert(link.index, Handle { told, task });
+            }
+            Err(error) => {
+                tracing::error!(link = %link.name, "no DHCP client: {}", crate::log::chain(&error));
+            }
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! netd as a DHCP client, with servers of others.
+
+mod client_support;
+
+use client_support::{
+    LINK, SERVER, addresses, dnsmasq, end, lan, monitor, netd, udhcpd, wait_for_address,
+    wait_for_lease,
+};
+use netns_fixtures::wait_until;
+use rspawn_tests::{SOON, host};
+
+const RANGE: &str = "10.77.0.50,10.77.0.59,1h";
+
+#[test]
+fn a_lease_is_set_with_all_that_it_brings() {
+    let host = host();
+    let lan = lan(&host, SERVER);
+    let server = dnsmasq(
+        &lan,
+        RANGE,
+        &[
+            "-O",
+            "option:mtu,1400",
+            "-O",
+            "option:dns-server,10.77.0.7,10.77.0.8",
+            "-O",
+            "option:domain-search,a.test,b.test",
+            // RFC 3442: "If the DHCP server returns both a Classless Static Routes option
+            // and a Router option, the DHCP client MUST ignore the Router option."
+            "-O",
+            "option:router,10.77.0.99",
+            "-O",
+            "121,0.0.0.0/0,10.77.0.1,10.99.0.0/16,10.77.0.9,10.98.0.0/16,0.0.0.0",
+        ],
+    );
+    let _netd = netd(&host);
+    wait_for_lease(&host, "10.77.0.5");
+    assert!(
+        addresses(&host).contains("brd 10.77.0.255"),
+        "{}",
+        addresses(&host)
+    );
+    let routes = || host.run("ip -4 route");
+    assert!(
+        wait_until(SOON, || routes().contains("10.98.0.0/16")),
+        "{}",
+        routes()
+    );
+    for route in [
+        format!("default via 10.77.0.1 dev {LINK} proto dhcp src 10.77.0.5"),
+        format!("10.99.0.0/16 via 10.77.0.9 dev {LINK} proto dhcp src 10.77.0.5"),
+        format!("10.98.0.0/16 dev {LINK} proto dhcp scope link src 10.77.0.5"),
+    ] {
+        let found = routes();
+        let line = found.lines().find(|line| line.starts_with(&route));
+        assert!(
+            line.is_some_and(|line| line.contains("metric 1024")),
+            "{route} of {found}"
+        );
+    }
+    assert!(!routes().contains("10.77.0.99"), "{}", routes());
+    assert!(
+        host.run(&format!("ip link show {LINK}"))
+            .contains("mtu 1400")
+    );
+    let resolv = || host.read("/run/netd/resolv.conf").unwrap_or_default();
+    assert!(
+        wait_until(SOON, || resolv().contains("nameserver 10.77.0.8")),
+        "{}",
+        resolv()
+    );
+    assert!(
+        resolv().contains("\nsearch a.test b.test\nnameserver 10.77.0.7\n"),
+        "{}",
+        resolv()
+    );
+    assert!(wait_until(SOON, || host
+        .sh("test -L /etc/resolv.conf")
+        .success()));
+    assert_eq!(host.run("cat /etc/resolv.conf"), resolv().trim_end());
+    // RFC 4361: type 255, IAID, DUID-EN of the enterprise 43793; and our name.
+    let leases = || host.read("/tmp/dnsmasq.leases").unwrap_or_default();
+    let is_ours = |line: &str| line.contains(" ff:") && line.contains(":00:02:00:00:ab:11:");
+    assert!(
+        wait_until(SOON, || leases().lines().any(is_ours)),
+        "{}",
+        leases()
+    );
+    let said = server.stdout() + &server.stderr();
+    let name = host.run("uname -n");
+    assert!(
+        said.contains(&format!("client provides name: {name}")),
+        "{said}"
+    );
+}
+
+#[test]
+fn somebody_elses_resolv_conf_is_left_alone() {
+    let host = host();
+    let lan = lan(&host, SERVER);
+    host.write("/etc/resolv.conf", "nameserver 192.0.2.53\n");
+    let _server = dnsmasq(&lan, RANGE, &["-O", "option:dns-server,10.77.0.7"]);
+    let _netd = netd(&host);
+    wait_for_lease(&host, "10.77.0.5");
+    assert!(wait_until(SOON, || host
+        .read("/run/netd/resolv.conf")
+        .is_some()));
+    let stays = host.read("/etc/resolv.conf").unwrap();
+    assert_eq!(stays, "nameserver 192.0.2.53\n");
+}
+
+/// RFC 2131, section 4.4.5: "At time T1 the client moves to RENEWING state and sends (via
+/// unicast) a DHCPREQUEST message to the server to extend its lease."
+#[test]
+fn a_short_lease_is_renewed_and_never_gone() {
+    let host = host();
+    let lan = lan(&host, SERVER);
+    let mut capture = lan
+        .command("tcpdump")
+        .args(["-l", "-n", "-i", "eth0", "udp port 67"])
+        .spawn("tcpdump");
+    capture.wait_for_output("listening on", SOON);
+    let _server = udhcpd(
+        &host,
+        &lan,
+        "start 10.77.0.50\nend 10.77.0.59\noption subnet 255.255.255.0\noption lease 4\n\
+         min_lease 1\n",
+    );
+    let _netd = netd(&host);
+    wait_for_lease(&host, "10.77.0.5");
+    let monitor = monitor(&host);
+    let renewals = || {
+        let heard = monitor.stdout();
+        heard
+            .lines()
+            .filter(|line| line.contains("10.77.0.5"))
+            .count()
+    };
+    assert!(wait_until(SOON, || renewals() >= 3), "{}", monitor.stdout());
+    assert!(
+        !monitor.stdout().contains("Deleted"),
+        "{}",
+        monitor.stdout()
+    );
+    let unicast = || {
+        let heard = capture.stdout();
+        heard
+            .lines()
+            .filter(|line| line.contains("> 10.77.0.1.67"))
+            .count()
+    };
+    assert!(wait_until(SOON, || unicast() >= 3), "{}", capture.stdout());
+}
+
+/// RFC 2131, section 4.4.5: "At time T2 the client moves to REBINDING state and sends (via
+/// broadcast) a DHCPREQUEST message to extend its lease."
+#[test]
+fn a_lease_is_rebound_where_its_server_is_another_now() {
+    let host = host();
+    let lan = lan(&host, SERVER);
+    let times = ["-O", "option:T1,3", "-O", "option:T2,15"];
+    let first = dnsmasq(&lan, RANGE, &times);
+    let _netd = netd(&host);
+    wait_for_lease(&host, "10.77.0.5");
+    drop(first);
+    let monitor = monitor(&host);
+    lan.run("ip address del 10.77.0.1/24 dev eth0; ip address add 10.77.0.2/24 dev eth0");
+    let mut second = dnsmasq(&lan, RANGE, &["-O", "option:T1,600"]);
+    second.wait_for_output("DHCPACK(eth0) 10.77.0.5", SOON);
+    let said = second.stdout() + &second.stderr();
+    assert!(!said.contains("DHCPDISCOVER"), "{said}");
+    let again = || monitor.stdout().contains("10.77.0.5");
+    assert!(wait_until(SOON, again), "{}", monitor.stdout());
+    assert!(
+        !monitor.stdout().contains("Deleted"),
+        "{}",
+        monitor.stdout()
+    );
+}
+
+#[test]
+fn a_lease_outlasts_netd_and_is_confirmed_by_its_next_start() {
+    let host = host();
+    let lan = lan(&host, SERVER);
+    let first = dnsmasq(&lan, RANGE, &[]);
+    let before = netd(&host);
+    wait_for_lease(&host, "10.77.0.5");
+    let saved = || host.read(format!("/var/lib/rspawn/client/{LINK}"));
+    assert!(wait_until(SOON, || saved().is_some_and(|text| text.ends_with("END\n"))));
+    let monitor = monitor(&host);
+    drop(first);
+    end(before);
+    assert!(
+        addresses(&host).contains("10.77.0.5"),
+        "it stays while netd is away"
+    );
+    let mut second = dnsmasq(&lan, RANGE, &[]);
+    let _after = netd(&host);
+    second.wait_for_output("DHCPACK(eth0) 10.77.0.5", SOON);
+    let said = second.stdout() + &second.stderr();
+    assert!(
+        !said.contains("DHCPDISCOVER") && !said.contains("DHCPRELEASE"),
+        "{said}"
+    );
+    let again = || monitor.stdout().contains("10.77.0.5");
+    assert!(wait_until(SOON, again), "{}", monitor.stdout());
+    assert!(
+        !monitor.stdout().contains("Deleted"),
+        "{}",
+        monitor.stdout()
+    );
+}
+
+#[test]
+fn a_damaged_lease_file_is_set_aside_and_another_lease_had() {
+    let host = host();
+    let lan = lan(&host, SERVER);
+    let _server = dnsmasq(&lan, RANGE, &[]);
+    let path = format!("/var/lib/rspawn/client/{LINK}");
+    host.write(&path, "MAC=what\n");
+    let mut netd = netd(&host);
+    wait_for_lease(&host, "10.77.0.5");
+    netd.wait_for_output("set aside as", SOON);
+    assert_eq!(host.read(format!("{path}~corrupt")).unwrap(), "MAC=what\n");
+}
+
+/// RFC 2131, section 3.2, item 2: "If the client's request is invalid (e.g., the client has
+/// moved to a new subnet), servers SHOULD respond with a DHCPNAK message to the client."
+#[test]
+fn an_address_of_another_subnet_is_given_up_at_once() {
+    let host = host();
+    let lan = lan(&host, SERVER);
+    let first = dnsmasq(&lan, RANGE, &["-O", "option:router,10.77.0.1"]);
+    let before = netd(&host);
+    wait_for_lease(&host, "10.77.0.5");
+    let saved = || host.read(format!("/var/lib/rspawn/client/{LINK}"));
+    assert!(wait_until(SOON, || saved().is_some()));
+    end(before);
+    drop(first);
+    lan.run("ip address add 10.78.0.1/24 dev eth0; ip address del 10.77.0.1/24 dev eth0");
+    let mut second = dnsmasq(
+        &lan,
+        "10.78.0.50,10.78.0.59,1h",
+        &["-O", "option:router,10.78.0.1"],
+    );
+    let _after = netd(&host);
+    second.wait_for_output("DHCPNAK", SOON);
+    wait_for_lease(&host, "10.78.0.5");
+    wait_for_address(&host, "10.77.0.5", false);
+    let routes = || host.run("ip -4 route show default");
+    assert!(
+        wait_until(SOON, || routes().contains("10.78.0.1")),
+        "{}",
+        routes()
+    );
+    assert!(!routes().contains("10.77.0.1"), "{}", routes());
+}
+
+#[test]
+fn a_client_that_keeps_nothing_gives_its_address_back() {
+    let host = host();
+    let lan = lan(&host, SERVER);
+    host.write(
+        "/etc/netd/80-container-host0.network.d/keep.conf",
+        "[Network]\nKeepConfiguration=no\n",
+    );
+    let mut server = dnsmasq(&lan, RANGE, &[]);
+    let netd = netd(&host);
+    wait_for_lease(&host, "10.77.0.5");
+    end(netd);
+    server.wait_for_output("DHCPRELEASE(eth0) 10.77.0.5", SOON);
+    wait_for_address(&host, "10.77.0.5", false);
+    assert_eq!(host.read(format!("/var/lib/rspawn/client/{LINK}")), None);
+}
+
+#[test]
+fn a_link_without_a_server_has_a_link_local_address_until_one_answers() {
+    let host = host();
+    let lan = lan(&host, SERVER);
+    let before = netd(&host);
+    wait_for_address(&host, "inet 169.254.", true);
+    assert!(
+        addresses(&host).contains("scope link"),
+        "{}",
+        addresses(&host)
+    );
+    // It is the same, and without a gap, when netd is started anew.
+    let heard = monitor(&host);
+    end(before);
+    let mut after = netd(&host);
+    after.wait_for_output("no DHCP server gives an address", SOON);
+    assert!(!heard.stdout().contains("Deleted"), "{}", heard.stdout());
+    let _server = dnsmasq(&lan, RANGE, &[]);
+    wait_for_lease(&host, "10.77.0.5");
+    wait_for_address(&host, "169.254.", false);
+}
+
+/// RFC 2131, section 3.1, item 5: "If the client detects that the address is already in use
+/// [...], the client MUST send a DHCPDECLINE message to the server".
+#[test]
+fn an_address_that_another_host_has_is_declined() {
+    let host = host();
+    let lan = lan(&host, SERVER);
+    let other = host.peer("other");
+    other.run(
+        "ip link add eth0 type veth peer name p1 netns lan
+         ip address add 10.77.0.50/24 dev eth0; ip link set eth0 up",
+    );
+    lan.run("ip link set p1 master eth0 up");
+    let mut server = dnsmasq(&lan, "10.77.0.50,10.77.0.50,1h", &[]);
+    let mut netd = netd(&host);
+    server.wait_for_output("DHCPDECLINE(eth0) 10.77.0.50", SOON);
+    netd.wait_for_output("another host has the address", SOON);
+    assert!(
+        !addresses(&host).contains("10.77.0.50"),
+        "{}",
+        addresses(&host)
+    );
+}
+
+#[test]
+fn a_file_says_what_is_taken_over() {
+    let host = host();
+    let lan = lan(&host, SERVER);
+    host.write(
+        "/etc/netd/10-lan.network",
+        "[Match]\nName=host0\n[Network]\nDHCP=ipv4\n[DHCPv4]\nClientIdentifier=mac\n\
+         Hostname=other\nVendorClassIdentifier=thing\nUseDNS=no\nUseMTU=no\nUseGateway=no\n\
+         RouteMetric=77\nNotAKey=1\n",
+    );
+    let options = ["-O", "option:mtu,1400", "-O", "option:dns-server,10.77.0.7"];
+    let routes = ["-O", "121,0.0.0.0/0,10.77.0.1,10.99.0.0/16,10.77.0.9"];
+    let server = dnsmasq(
+        &lan,
+        RANGE,
+        &[
+            options,
+            [routes[0], routes[1], "-O", "option:ntp-server,10.77.0.1"],
+        ]
+        .concat(),
+    );
+    let mut netd = netd(&host);
+    wait_for_lease(&host, "10.77.0.5");
+    let found = || host.run("ip -4 route");
+    assert!(
+        wait_until(SOON, || found().contains("10.99.0.0/16")),
+        "{}",
+        found()
+    );
+    assert!(
+        found().contains("metric 77") && !found().contains("default"),
+        "{}",
+        found()
+    );
+    assert!(
+        host.run(&format!("ip link show {LINK}"))
+            .contains("mtu 1500")
+    );
+    assert_eq!(host.read("/run/netd/resolv.conf"), None);
+    let said = server.stdout() + &server.stderr();
+    assert!(said.contains("client provides name: other"), "{said}");
+    assert!(said.contains("vendor class: thing"), "{said}");
+    netd.wait_for_output("10-lan.network:13: NotAKey= is not known", SOON);
+}

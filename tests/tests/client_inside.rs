@@ -1,0 +1,113 @@
+//! netd as a DHCP client inside of containers.
+
+use std::path::PathBuf;
+
+use netns_fixtures::{Host, NETD as PROGRAM, Running, program, wait_until};
+use rspawn_tests::{BOOT, Container, SOON, Start, start_dnsmasq, with_netd};
+
+const LINK: &str = "host0";
+
+/// A Debian tree with netd in it.
+fn tree(host: &Host) -> PathBuf {
+    let tree = host.tree("bookworm");
+    let netd = std::fs::read(program("netd")).unwrap();
+    let inside = PROGRAM.strip_prefix('/').unwrap();
+    host.write_program(tree.join(inside), netd);
+    tree
+}
+
+fn monitor<'a>(host: &'a Host, container: &Container<'_>) -> Running<'a> {
+    let network = container.network();
+    let mut monitor = host
+        .command_in_network(network, "stdbuf")
+        .args(["-oL", "ip", "-o", "monitor", "address"])
+        .spawn("monitor");
+    let hears = wait_until(SOON, || {
+        container.run_in_network("ip address replace 192.0.2.254/32 dev lo");
+        monitor.stdout().contains("192.0.2.254")
+    });
+    assert!(hears && monitor.ended().is_none());
+    monitor
+}
+
+fn addresses(container: &Container<'_>) -> String {
+    container.run_in_network(&format!("ip -4 address show dev {LINK}"))
+}
+
+#[track_caller]
+fn wait_for_lease(container: &Container<'_>) {
+    let leased = wait_until(BOOT, || addresses(container).contains(" dynamic "));
+    assert!(leased, "{}", addresses(container));
+}
+
+#[test]
+fn an_address_that_rspawn_has_set_is_taken_over_without_a_gap() {
+    with_netd(|host, _netd| {
+        let tree = tree(host);
+        let web = Start::new(host, "web", &tree)
+            .args(["-a", "/bin/sleep", "1000"])
+            .start();
+        let monitor = monitor(host, &web);
+        let address = web.ipv4();
+        assert!(!addresses(&web).contains("dynamic"), "{}", addresses(&web));
+        for _ in 0..2 {
+            let mut inside = web.command(PROGRAM).arg("-vv").spawn("inside");
+            inside.wait_for_output("leased", SOON);
+            wait_for_lease(&web);
+            assert!(addresses(&web).contains(&format!("inet {address}/28")));
+            let routes = web.run_in_network("ip -4 route show default");
+            assert_eq!(routes.lines().count(), 1, "{routes}");
+            assert!(routes.contains("metric 1024"), "{routes}");
+            web.run_in_network("ping -c1 -W5 $(ip -4 route show default | cut -d' ' -f3)");
+            web.run("kill -TERM $(pidof netd)");
+            inside.wait(SOON);
+            assert!(addresses(&web).contains(&format!("inet {address}/28")));
+        }
+        assert!(
+            !monitor.stdout().contains("Deleted"),
+            "{}",
+            monitor.stdout()
+        );
+        host.run("ping -c1 -W5 web");
+    });
+}
+
+#[test]
+fn under_an_init_of_busybox_on_a_bridge() {
+    with_netd(|host, _netd| {
+        host.run(
+            "ip link add br0 type bridge; ip address add 10.77.0.1/24 dev br0; ip link set br0 up",
+        );
+        let _dnsmasq = start_dnsmasq(host);
+        let tree = tree(host);
+        host.run(&format!("cp /bin/busybox {}/bin/busybox", tree.display()));
+        host.write(
+            tree.join("etc/inittab"),
+            format!("::respawn:{PROGRAM} -vv >>/var/log/netd.log 2>&1\n::ctrlaltdel:/bin/busybox poweroff\n"),
+        );
+        let web = Start::without_network(host, "web", &tree)
+            .args([
+                "--network-bridge=br0",
+                "--console=pipe",
+                "/bin/busybox",
+                "init",
+            ])
+            .start();
+        wait_for_lease(&web);
+        assert!(addresses(&web).contains("10.77.0.5"), "{}", addresses(&web));
+        // Killed, it is started anew, and nothing is gone meanwhile.
+        let monitor = monitor(host, &web);
+        web.run("kill -KILL $(pidof netd)");
+        let again = || monitor.stdout().contains("10.77.0.5");
+        assert!(
+            wait_until(SOON, again),
+            "{}",
+            web.run("cat /var/log/netd.log")
+        );
+        assert!(
+            !monitor.stdout().contains("Deleted"),
+            "{}",
+            monitor.stdout()
+        );
+    });
+}

@@ -1,0 +1,102 @@
+//! A host that is a client: `host0` leads to a network of others, where somebody serves.
+
+use netns_fixtures::{Host, Peer, Running, eventually, wait_until};
+use rspawn_tests::SOON;
+
+/// The client's link.
+pub const LINK: &str = "host0";
+/// The server's address.
+pub const SERVER: &str = "10.77.0.1/24";
+
+/// The network at the other end of `host0`, with this address there. The host has no
+/// `/etc/resolv.conf`.
+pub fn lan<'a>(host: &'a Host, server: &str) -> Peer<'a> {
+    let lan = host.peer("lan");
+    host.run(&format!(
+        "ip link add {LINK} type veth peer name p0 netns lan
+         ip -n lan link add eth0 type bridge
+         ip -n lan address add {server} dev eth0
+         ip -n lan link set eth0 up
+         ip -n lan link set p0 master eth0 up
+         rm -f /etc/resolv.conf"
+    ));
+    lan
+}
+
+/// dnsmasq in a network, with this range of addresses and further arguments.
+pub fn dnsmasq<'a>(lan: &Peer<'a>, range: &str, more: &[&str]) -> Running<'a> {
+    let mut dnsmasq = lan
+        .command("dnsmasq")
+        .args(["-k", "-C", "/dev/null", "-p0", "-i", "eth0", "-u", "root"])
+        .args(["-F", range, "--dhcp-leasefile=/tmp/dnsmasq.leases"])
+        .args(["--no-ping", "--dhcp-authoritative"])
+        .args(["--log-dhcp", "--log-facility=-"])
+        .args(more)
+        .spawn("dnsmasq");
+    dnsmasq.wait_for_output("DHCP, IP range", SOON);
+    dnsmasq
+}
+
+/// busybox's server in a network, with these lines of configuration.
+pub fn udhcpd<'a>(host: &'a Host, lan: &Peer<'a>, lines: &str) -> Running<'a> {
+    host.write(
+        "/tmp/udhcpd.conf",
+        format!("interface eth0\nlease_file /tmp/udhcpd.leases\npidfile /tmp/udhcpd.pid\n{lines}"),
+    );
+    host.run("touch /tmp/udhcpd.leases");
+    let mut server = lan
+        .command("busybox")
+        .args(["udhcpd", "-f", "/tmp/udhcpd.conf"])
+        .spawn("udhcpd");
+    server.wait_for_output("started", SOON);
+    server
+}
+
+/// netd with all that it says, in a host.
+pub fn netd(host: &Host) -> Running<'_> {
+    host.start_netd_with(&["-vv"])
+}
+
+/// Ends a netd, and waits until its lock is free.
+pub fn end(mut netd: Running<'_>) {
+    netd.signal(libc::SIGTERM);
+    assert!(netd.wait(SOON).success(), "{}", netd.stderr());
+}
+
+/// The lines about IPv4 of `ip address show host0`.
+pub fn addresses(host: &Host) -> String {
+    host.run(&format!("ip -4 address show dev {LINK}"))
+}
+
+/// Waits until the link has an address that begins so, by a lease.
+#[track_caller]
+pub fn wait_for_lease(host: &Host, address: &str) {
+    let found = eventually(SOON, || {
+        let text = addresses(host);
+        let has = |line: &str| line.contains(address) && line.contains(" dynamic ");
+        text.lines().any(has).then_some(())
+    });
+    assert!(found.is_some(), "no {address}: {}", addresses(host));
+}
+
+/// Waits until a text is, or is not, among the link's addresses.
+#[track_caller]
+pub fn wait_for_address(host: &Host, text: &str, there: bool) {
+    let so = wait_until(SOON, || addresses(host).contains(text) == there);
+    assert!(so, "{text} there: {}; {}", !there, addresses(host));
+}
+
+/// What becomes of addresses from now on, one change a line.
+pub fn monitor(host: &Host) -> Running<'_> {
+    let mut monitor = host
+        .command("stdbuf")
+        .args(["-oL", "ip", "-o", "monitor", "address"])
+        .spawn("monitor");
+    // It listens once it tells of this one.
+    let hears = wait_until(SOON, || {
+        host.run("ip address replace 192.0.2.254/32 dev lo");
+        monitor.stdout().contains("192.0.2.254")
+    });
+    assert!(hears && monitor.ended().is_none());
+    monitor
+}
