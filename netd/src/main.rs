@@ -45,6 +45,14 @@ struct Arguments {
     /// CAP_NET_RAW and CAP_NET_BIND_SERVICE and every system call that it does not use.
     #[arg(long)]
     no_sandbox: bool,
+    /// Make /etc/resolv.conf a link to netd's if it is missing and netd is a client here; exit
+    ///
+    /// For service managers that let netd itself not write there.
+    #[arg(long)]
+    claim_resolv_conf: bool,
+    /// What netd starts for itself where a file says UseHostname=yes
+    #[arg(long, hide = true)]
+    serve_names: bool,
 }
 
 fn main() -> ExitCode {
@@ -65,12 +73,24 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     // What netd writes is for all to read, and for root to write.
     rustix::process::umask(Mode::from_raw_mode(0o022));
+    if arguments.claim_resolv_conf {
+        return match is_client() {
+            true => client::claim().context("cannot make /etc/resolv.conf a link"),
+            false => Ok(()),
+        };
+    }
+    if arguments.serve_names {
+        return client::serve_names(std::io::stdin().lock()).context("cannot read names");
+    }
     let places = Places::default();
     let lock = lock(&places.runtime)?;
     if arguments.undo {
         return undo(&places);
     }
     raise_open_files();
+    if let Err(error) = client::start_helper("--serve-names") {
+        tracing::warn!("no host name is taken over from DHCP: {error}");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // All work is done on this one; what a library does elsewhere is little.

@@ -362,3 +362,26 @@ fn a_file_says_what_is_taken_over() {
     assert!(said.contains("vendor class: thing"), "{said}");
     netd.wait_for_output("10-lan.network:13: NotAKey= is not known", SOON);
 }
+
+#[test]
+fn name_and_time_zone_are_taken_over_where_a_file_asks_for_them() {
+    let host = host();
+    let lan = lan(&host, SERVER);
+    host.write(
+        "/etc/netd/80-container-host0.network.d/use.conf",
+        "[DHCPv4]\nUseHostname=yes\nUseTimezone=yes\n",
+    );
+    host.run("mkdir -p /usr/share/zoneinfo/Here; echo TZif >/usr/share/zoneinfo/Here/There");
+    let _server = dnsmasq(
+        &lan,
+        RANGE,
+        &["-O", "101,Here/There", "--dhcp-host=*:*:*:*:*:*,named"],
+    );
+    let netd = netd(&host);
+    wait_for_lease(&host, "10.77.0.5");
+    let named = wait_until(SOON, || host.run("uname -n") == "named");
+    assert!(named, "{}", host.run("uname -n"));
+    let zone = host.run("readlink /etc/localtime");
+    assert_eq!(zone, "../usr/share/zoneinfo/Here/There");
+    end(netd);
+}

@@ -94,6 +94,7 @@ impl ClientLink {
         let mut resolver = self.shared.resolver.borrow_mut();
         resolver.set(self.link.index, names);
         drop(resolver);
+        super::system::apply(&lease.settings, &self.profile);
         self.routes = routes;
         self.applied = Some(lease);
     }

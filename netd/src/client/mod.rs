@@ -15,6 +15,7 @@ mod link;
 mod resolv_conf;
 mod sockets;
 mod store;
+mod system;
 mod task;
 
 use std::cell::RefCell;
@@ -29,6 +30,7 @@ use tokio::task::JoinHandle;
 
 pub use alone::serve_alone;
 pub use resolv_conf::claim;
+pub use system::{serve_names, start_helper};
 
 use crate::daemon::link_facts;
 use crate::profiles::Profiles;

@@ -102,6 +102,11 @@ impl Profiles {
         found.map_or_else(Profile::default, |(_, profile)| profile.clone())
     }
 
+    /// Whether any file says so.
+    pub fn any(&self, says: impl Fn(&Profile) -> bool) -> bool {
+        self.files.iter().any(|(_, profile)| says(profile))
+    }
+
     /// Where subnets are taken from.
     #[must_use]
     pub fn pools(&self) -> &Pools {
