@@ -37,6 +37,7 @@ const BUILT_IN: &[(&str, &str)] = &[
         "80-container-host0.network",
         "[Match]\nKind=veth\nName=host0\n\n[Network]\nDHCP=ipv4\nLinkLocalAddressing=yes\n",
     ),
+    (
         "80-container-ve.network",
         "[Match]\nKind=veth\nName=ve-*\n\n[Network]\nAddress=0.0.0.0/28\nDHCPServer=yes\n",
     ),
