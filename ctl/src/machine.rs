@@ -33,7 +33,7 @@ pub struct Machine {
     /// Machine id, or empty.
     #[serde(skip)]
     pub id: String,
-    /// `host`, `private`, `veth` or `bridge`.
+    /// `host`, `private`, `veth`, `bridge` or `zone`.
     pub network: String,
     /// Name of the host's end of its link, or empty.
     #[serde(skip)]

@@ -190,6 +190,89 @@ fn a_killed_supervisor_leaves_no_bridge() {
 }
 
 #[test]
+fn a_bridge_that_nobody_joins_goes_and_one_that_somebody_joins_stays() {
+    with_netd(|host, _netd| {
+        // As whoever joins a zone holds it.
+        let mut joining = host
+            .command("flock")
+            .args([
+                "-s",
+                "-o",
+                "/run/rspawn/zones.lock",
+                "-c",
+                "echo held; exec sleep 1000",
+            ])
+            .spawn("joining");
+        joining.wait_for_output("held", SOON);
+        // As a supervisor makes it that is killed at this point.
+        host.run("ip link add vz-lab group 29299 type bridge");
+        assert!(wait_until(SOON, || host_address(host, "vz-lab") != ""));
+        assert!(is_there(host, "vz-lab"));
+        drop(joining);
+        wait_for_no(host, "vz-lab");
+        // One of somebody else's is left alone, whatever it is called.
+        host.run("ip link add vz-mine type bridge; ip link set vz-mine up");
+        drop(start(host, "lab", "a"));
+        wait_for_no(host, "vz-lab");
+        assert!(is_there(host, "vz-mine"));
+        assert_eq!(host_address(host, "vz-mine"), "");
+    });
+}
+
+#[test]
+fn what_is_taken_from_a_zones_bridge_is_put_back() {
+    with_netd(|host, netd| {
+        let _member = start(host, "lab", "a");
+        let address = host_address(host, "vz-lab");
+        host.run("ip address flush dev vz-lab; ip link set vz-lab down");
+        assert!(wait_until(SOON, || host_address(host, "vz-lab") == address));
+        let reaches = || host.sh("ping -c1 -W1 a").success();
+        assert!(wait_until(SOON, reaches), "{}", host.run("ip a; ip route"));
+        netd.wait_for_output("restored: ", SOON);
+        host.run("rm /var/lib/rspawn/subnets/@lab");
+        assert!(wait_until(SOON, || host.exists("/var/lib/rspawn/subnets/@lab")));
+    });
+}
+
+/// Has a client with this Ethernet address ask from a member's place. Its address.
+fn ask_as(member: &Container<'_>, mac: &str) -> Ipv4Addr {
+    member.run(&format!(
+        "ip link set host0 down; ip link set host0 address {mac}; ip link set host0 up
+         udhcpc -i host0 -f -n -q -t 20 -s /bin/true >/dhcp 2>&1"
+    ));
+    let told = member.run("cat /dhcp");
+    let lease = told.split("lease of ").nth(1);
+    let address = lease.and_then(|lease| lease.split(' ').next()?.parse().ok());
+    address.unwrap_or_else(|| panic!("no lease: {told}"))
+}
+
+#[test]
+fn leases_outlast_netd_and_the_zone() {
+    let host = host();
+    let netd = host.start_netd();
+    let member = start(&host, "lab", "a");
+    let macs = [
+        "02:00:00:00:00:71",
+        "02:00:00:00:00:72",
+        "02:00:00:00:00:73",
+    ];
+    let leased = macs.map(|mac| ask_as(&member, mac));
+    drop(netd);
+    host.wait_for_no_netd();
+    let _netd = host.start_netd();
+    // Backwards, and a new one first: who has nothing kept would get another one's.
+    let new = ask_as(&member, "02:00:00:00:00:74");
+    assert!(!leased.contains(&new), "{new} of {leased:?}");
+    for (mac, address) in macs.iter().zip(leased).rev() {
+        assert_eq!(ask_as(&member, mac), address);
+    }
+    drop(member);
+    wait_for_no(&host, "vz-lab");
+    let again = start(&host, "lab", "a");
+    assert_eq!(ask_as(&again, macs[1]), leased[1]);
+}
+
+#[test]
 fn netd_that_is_started_anew_changes_nothing() {
     let host = host();
     let netd = host.start_netd();
