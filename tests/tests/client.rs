@@ -6,7 +6,7 @@ use client_support::{
     LINK, SERVER, addresses, dnsmasq, end, lan, monitor, netd, udhcpd, wait_for_address,
     wait_for_lease,
 };
-use netns_fixtures::wait_until;
+use netns_fixtures::{NETD, wait_until};
 use rspawn_tests::{SOON, host};
 
 const RANGE: &str = "10.77.0.50,10.77.0.59,1h";
@@ -383,5 +383,24 @@ fn name_and_time_zone_are_taken_over_where_a_file_asks_for_them() {
     assert!(named, "{}", host.run("uname -n"));
     let zone = host.run("readlink /etc/localtime");
     assert_eq!(zone, "../usr/share/zoneinfo/Here/There");
+    end(netd);
+}
+
+#[test]
+fn where_no_containers_can_be_served_netd_is_a_client_all_the_same() {
+    let host = host();
+    let lan = lan(&host, SERVER);
+    let _server = dnsmasq(&lan, RANGE, &[]);
+    host.run("mkdir -p /var/lib/rspawn; echo >/var/lib/rspawn/subnets");
+    let mut netd = host.command(NETD).arg("-vv").spawn("netd");
+    netd.wait_for_output("ready, as a client alone", SOON);
+    wait_for_lease(&host, "10.77.0.5");
+    // A link that comes later, and one that goes.
+    host.run("ip link set host0 down; ip link del host0");
+    host.run(
+        "ip link add host0 type veth peer name p2 netns lan
+         ip -n lan link set p2 master eth0 up",
+    );
+    wait_for_lease(&host, "10.77.0.5");
     end(netd);
 }

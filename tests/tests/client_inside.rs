@@ -61,7 +61,13 @@ fn an_address_that_rspawn_has_set_is_taken_over_without_a_gap() {
             web.run_in_network("ping -c1 -W5 $(ip -4 route show default | cut -d' ' -f3)");
             web.run("kill -TERM $(pidof netd)");
             inside.wait(SOON);
-            assert!(addresses(&web).contains(&format!("inet {address}/28")));
+            // It is as rspawn has set it: nobody will renew a lease.
+            let left = addresses(&web);
+            assert!(left.contains(&format!("inet {address}/28")), "{left}");
+            assert!(
+                !left.contains("dynamic") && left.contains("valid_lft forever"),
+                "{left}"
+            );
         }
         assert!(
             !monitor.stdout().contains("Deleted"),
@@ -104,6 +110,47 @@ fn under_an_init_of_busybox_on_a_bridge() {
             "{}",
             web.run("cat /var/log/netd.log")
         );
+        assert!(
+            !monitor.stdout().contains("Deleted"),
+            "{}",
+            monitor.stdout()
+        );
+    });
+}
+
+/// The unit takes from netd what it does not need on a host: it is enough for a client.
+#[test]
+fn as_a_unit_of_systemd_on_a_bridge() {
+    with_netd(|host, _netd| {
+        host.run(
+            "ip link add br0 type bridge; ip address add 10.77.0.1/24 dev br0; ip link set br0 up",
+        );
+        let _dnsmasq = start_dnsmasq(host);
+        let tree = tree(host);
+        let unit = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../packaging/systemd/netd.service"
+        );
+        host.run(&format!(
+            "sed 's|@PREFIX@|/usr|' {unit} >{0}/etc/systemd/system/netd.service
+             ln -s ../netd.service {0}/etc/systemd/system/multi-user.target.wants/
+             rm -f {0}/etc/resolv.conf",
+            tree.display()
+        ));
+        let web = Start::without_network(host, "web", &tree)
+            .args(["--network-bridge=br0", "--resolv-conf=off"])
+            .boot();
+        wait_for_lease(&web);
+        let active = wait_until(BOOT, || web.sh("systemctl is-active netd").success());
+        assert!(active, "{}", web.run("journalctl -u netd"));
+        assert_eq!(
+            web.run("readlink /etc/resolv.conf"),
+            "../run/netd/resolv.conf"
+        );
+        let monitor = monitor(host, &web);
+        web.run("systemctl restart netd");
+        let again = || monitor.stdout().contains("10.77.0.5");
+        assert!(wait_until(SOON, again), "{}", web.run("journalctl -u netd"));
         assert!(
             !monitor.stdout().contains("Deleted"),
             "{}",

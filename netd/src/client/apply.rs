@@ -10,7 +10,7 @@ use super::link::ClientLink;
 use super::resolv_conf::Names;
 use crate::dhcp::client::{Lease, Route};
 use crate::profiles::ClientProfile;
-use crate::rtnl::{self, LeaseAddress, LeaseRoute, Request};
+use crate::rtnl::{self, LeaseAddress, LeaseRoute, LinkAddress, Request};
 use crate::world::World;
 
 /// The table that routes are looked up in where no rule says otherwise (RT_TABLE_MAIN).
@@ -67,7 +67,12 @@ impl ClientLink {
             address: lease.address,
             broadcast: lease.settings.broadcast,
             seconds,
+            marked: true,
         };
+        let is_preset = |known: &&LinkAddress| !known.ours && known.address == lease.address.into();
+        if self.addresses.iter().any(|known| is_preset(&known)) {
+            self.preset = Some(lease.address);
+        }
         let routes = routes_of(&lease, &self.profile);
         let mut requests = vec![Request::Lease(address)];
         requests.extend(self.mtu_of(&lease).map(Request::SetMtu));
@@ -129,6 +134,20 @@ impl ClientLink {
             self.carry_out(&[Request::SetMtu(mtu)]);
         }
         self.shared.resolver.borrow_mut().remove(self.link.index);
+    }
+
+    /// An address that was there for good before netd is so again, or it would end with a
+    /// lease that nobody renews.
+    pub(super) fn hand_back(&mut self) {
+        let applied = self.applied.as_ref().map(|lease| lease.address);
+        if let Some(address) = self.preset.filter(|preset| applied == Some(*preset)) {
+            self.set_address(LeaseAddress {
+                address,
+                broadcast: None,
+                seconds: None,
+                marked: false,
+            });
+        }
     }
 
     pub(super) fn set_address(&mut self, address: LeaseAddress) {

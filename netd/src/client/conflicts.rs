@@ -81,6 +81,7 @@ impl ClientLink {
                         address,
                         broadcast: None,
                         seconds: None,
+                        marked: true,
                     });
                 }
             }

@@ -55,6 +55,8 @@ pub(super) struct ClientLink {
     pub(super) applied: Option<Lease>,
     pub(super) routes: HashSet<LeaseRoute>,
     pub(super) has_preset_route: bool,
+    /// The address that the link had from elsewhere before it was leased.
+    pub(super) preset: Option<Ipv4Network>,
     /// The MTU that the link had before a lease brought another.
     pub(super) usual_mtu: Option<u32>,
     /// When sockets are tried to be had again.
@@ -85,6 +87,7 @@ impl ClientLink {
             applied: None,
             routes: HashSet::new(),
             usual_mtu: None,
+            preset: None,
             try_again: None,
             shared,
             profile,
@@ -290,7 +293,9 @@ impl ClientLink {
 
     /// netd stops. What is to stay until it is back stays.
     fn stop(&mut self) {
-        if !self.profile.keep {
+        if self.profile.keep {
+            self.hand_back();
+        } else {
             self.give_client(client::Input::Release);
             self.flush();
             self.stop_link_local();

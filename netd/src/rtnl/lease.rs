@@ -26,6 +26,8 @@ pub struct LeaseAddress {
     pub broadcast: Option<Ipv4Addr>,
     /// For how many seconds from now it is valid and preferred; for ever if `None`.
     pub seconds: Option<u32>,
+    /// Whether it is marked as netd's.
+    pub marked: bool,
 }
 
 /// A route by a link's lease.
@@ -62,8 +64,11 @@ impl LeaseAddress {
             AddressAttribute::Address(ip.into()),
             AddressAttribute::Local(ip.into()),
             AddressAttribute::CacheInfo(lifetime),
-            AddressAttribute::Protocol(AddressProtocol::Other(ADDRESS_PROTOCOL)),
         ];
+        if self.marked {
+            let mark = AddressProtocol::Other(ADDRESS_PROTOCOL);
+            message.attributes.push(AddressAttribute::Protocol(mark));
+        }
         if self.address.prefix() < 31 {
             let broadcast = self.broadcast.unwrap_or_else(|| self.address.broadcast());
             let attribute = AddressAttribute::Broadcast(broadcast);

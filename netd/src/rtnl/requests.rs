@@ -58,7 +58,7 @@ pub enum Request {
     AddRoute(IpNetwork),
     /// Remove that route.
     RemoveRoute(IpNetwork),
-    /// Give it an address for a time, marked as netd's, or another time to one that it has.
+    /// Give it an address for a time, or another time to one that it has.
     Lease(LeaseAddress),
     /// Add a route of a lease, in place of one to the same destination with its metric.
     AddLeaseRoute(LeaseRoute),
