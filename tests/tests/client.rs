@@ -3,7 +3,7 @@
 mod client_support;
 
 use client_support::{
-    LINK, SERVER, addresses, dnsmasq, end, lan, monitor, netd, udhcpd, wait_for_address,
+    LINK, SERVER, addresses, dnsmasq, end, kea, lan, monitor, netd, udhcpd, wait_for_address,
     wait_for_lease,
 };
 use netns_fixtures::{NETD, wait_until};
@@ -403,4 +403,39 @@ fn where_no_containers_can_be_served_netd_is_a_client_all_the_same() {
     );
     wait_for_lease(&host, "10.77.0.5");
     end(netd);
+}
+
+#[test]
+fn kea_gives_renews_confirms_and_takes_back_a_lease() {
+    let host = host();
+    let lan = lan(&host, SERVER);
+    let mut server = kea(&host, &lan, 4);
+    let before = netd(&host);
+    wait_for_lease(&host, "10.77.0.5");
+    let monitor = monitor(&host);
+    let told = || {
+        let heard = monitor.stdout();
+        heard
+            .lines()
+            .filter(|line| line.contains("10.77.0.5"))
+            .count()
+    };
+    assert!(wait_until(SOON, || told() >= 2), "{}", monitor.stdout());
+    end(before);
+    // INIT-REBOOT; from now on nothing is kept.
+    host.write(
+        "/etc/netd/80-container-host0.network.d/keep.conf",
+        "[Network]\nKeepConfiguration=no\n",
+    );
+    let so_far = told();
+    let after = netd(&host);
+    assert!(wait_until(SOON, || told() > so_far), "{}", monitor.stdout());
+    assert!(
+        !monitor.stdout().contains("Deleted"),
+        "{}",
+        monitor.stdout()
+    );
+    end(after);
+    server.wait_for_output("DHCP4_RELEASE", SOON);
+    wait_for_address(&host, "10.77.0.5", false);
 }

@@ -100,3 +100,31 @@ pub fn monitor(host: &Host) -> Running<'_> {
     assert!(hears && monitor.ended().is_none());
     monitor
 }
+
+/// Kea in a network, with leases of so many seconds.
+pub fn kea<'a>(host: &'a Host, lan: &Peer<'a>, seconds: u32) -> Running<'a> {
+    let (renew, rebind) = (seconds / 2, seconds * 7 / 8);
+    let pool = r#"{"pool": "10.77.0.50 - 10.77.0.59"}"#;
+    let router = r#"{"name": "routers", "data": "10.77.0.1"}"#;
+    host.write(
+        "/tmp/kea.json",
+        format!(
+            r#"{{"Dhcp4": {{
+                "interfaces-config": {{"interfaces": ["eth0"]}},
+                "lease-database": {{"type": "memfile", "name": "/tmp/kea.csv"}},
+                "valid-lifetime": {seconds}, "renew-timer": {renew}, "rebind-timer": {rebind},
+                "authoritative": true,
+                "subnet4": [{{"id": 1, "subnet": "10.77.0.0/24", "pools": [{pool}],
+                              "option-data": [{router}]}}]
+            }}}}"#
+        ),
+    );
+    let mut kea = lan
+        .command("kea-dhcp4")
+        .args(["-d", "-c", "/tmp/kea.json"])
+        .env("KEA_LOCKFILE_DIR", "/tmp")
+        .env("KEA_PIDFILE_DIR", "/tmp")
+        .spawn("kea");
+    kea.wait_for_output("DHCP4_STARTED", SOON);
+    kea
+}
