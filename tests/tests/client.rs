@@ -439,3 +439,33 @@ fn kea_gives_renews_confirms_and_takes_back_a_lease() {
     server.wait_for_output("DHCP4_RELEASE", SOON);
     wait_for_address(&host, "10.77.0.5", false);
 }
+
+/// RFC 5227, section 2.4: "(b) [...] the host MUST record the time that the conflicting ARP
+/// packet was received, and then broadcast one single ARP Announcement [...]. However, if
+/// [...] the host has seen another conflicting ARP packet recently, [...] the host MUST
+/// immediately cease using this address".
+#[test]
+fn an_address_is_defended_once_and_then_declined() {
+    let host = host();
+    let lan = lan(&host, SERVER);
+    let mut server = dnsmasq(&lan, RANGE, &[]);
+    let mut netd = netd(&host);
+    wait_for_lease(&host, "10.77.0.5");
+    let address = host.run(&format!(
+        "ip -4 -o address show dev {LINK} | sed 's/.* inet \\([0-9.]*\\).*/\\1/'"
+    ));
+    let other = host.peer("other");
+    other.run(
+        "ip link add eth0 type veth peer name p1 netns lan
+         ip link set eth0 up",
+    );
+    lan.run("ip link set p1 master eth0 up");
+    other.run(&format!("ip address add {address}/24 dev eth0"));
+    let claim = format!("arping -c1 -w1 -A -I eth0 {address} || true");
+    other.run(&claim);
+    netd.wait_for_output("was told that it is ours", SOON);
+    assert!(addresses(&host).contains(&address), "{}", addresses(&host));
+    other.run(&claim);
+    server.wait_for_output(&format!("DHCPDECLINE(eth0) {address}"), SOON);
+    wait_for_address(&host, &address, false);
+}
