@@ -359,6 +359,11 @@ impl Daemon {
             Attachment::Veth(index) => {
                 // The socket from inside is let go: it would keep the namespace alive,
                 // and nothing that the container does changes its name's addresses.
+                // One that the kernel has yet to tell of would count as gone; its event
+                // marks it.
+                if self.world.link(index).is_none() {
+                    return;
+                }
                 let own = self.links.entry(index).or_default();
                 own.owner = Some(name.into());
                 if own.confirmed {

@@ -225,6 +225,23 @@ impl ContainsIp for ipnetwork::Ipv4Network {
 }
 
 #[test]
+fn a_link_that_the_kernel_has_yet_to_tell_of_is_not_gone() {
+    in_namespace(|| async {
+        let mut rig = Rig::new().await;
+        let index = rig.make_link("web");
+        rig.register("web", Network::Veth { ifindex: index }).await;
+        // While there are very many events, they are let wait.
+        rig.daemon.reconcile().await;
+        assert!(rig.daemon.world.link(index).is_none());
+        assert_eq!(rig.record("web"), None, "its name resolves, to nothing");
+        let told = tokio::time::timeout(Duration::from_secs(1), rig.daemon.inputs.recv()).await;
+        assert!(told.is_err(), "to be said to have lost its link: {told:?}");
+        rig.work_until(confirmed(index)).await;
+        assert_eq!(host0_of(rig.answers.try_recv().unwrap()).len(), 2);
+    });
+}
+
+#[test]
 fn where_ipv6_is_disabled_a_machine_has_ipv4() {
     in_namespace(|| async {
         for key in ["all", "default"] {
