@@ -311,6 +311,13 @@ fn requests_wait_for_the_server_that_they_call_for() {
         say(&client, "anew");
         assert_eq!(called(wire).await, Ok(other));
         drop(expected);
+        // Also of one whose server has yet to notice that it is over.
+        let port = wire.port(other).unwrap();
+        let expected = wire.expect(other).unwrap();
+        drop(port);
+        say(&client, "in between");
+        assert_eq!(called(wire).await, Ok(other));
+        drop(expected);
         // Of a link that is gone nothing is kept.
         say(&client, "to nobody");
         say(own, "again");

@@ -140,7 +140,12 @@ impl LogSocket {
     /// Has requests of the link with this index told of, before it has a server.
     #[must_use]
     pub fn expect(&self, ifindex: u32) -> Expected {
-        lock(&self.places).entry(ifindex).or_insert(Place::Expected);
+        let mut places = lock(&self.places);
+        // A server that still has the place is over, and has yet to notice.
+        if !matches!(places.get(&ifindex), Some(Place::Asked(_))) {
+            places.insert(ifindex, Place::Expected);
+        }
+        drop(places);
         Expected {
             ifindex,
             places: self.places.clone(),
