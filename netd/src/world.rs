@@ -140,6 +140,11 @@ impl World {
         Some((found, self.link(*link)))
     }
 
+    /// The routes that lead to a link, of all tables.
+    pub fn routes_of(&self, link: u32) -> impl Iterator<Item = &Route> {
+        self.routes.get(&link).into_iter().flatten()
+    }
+
     /// The links by which routes lead out of the host, `ours` left aside.
     pub fn uplinks(&self, ours: u32) -> impl Iterator<Item = &Link> {
         let links = self.ways_out.keys().filter_map(|index| self.link(*index));

@@ -115,6 +115,11 @@ fn a_link_that_outlives_its_container_leads_nowhere() {
         for end in [libc::SIGTERM, libc::SIGKILL] {
             let mut web = sleeping();
             let holder = web.hold_network();
+            let gateway = web.addresses().into_iter().find(std::net::IpAddr::is_ipv6);
+            host.run(&format!(
+                "ip -6 route add fd99::/64 via {}",
+                gateway.unwrap()
+            ));
             web.supervisor().signal(end);
             web.wait();
             assert!(wait_until(SOON, || record(host, "web").is_none()));

@@ -6,7 +6,7 @@
 //! through all IPv6 routes of the host, with the lock that whoever comes next waits for,
 //! and does it once more when it frees the link.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use ipnetwork::IpNetwork;
@@ -15,11 +15,13 @@ use registry::{IfName, LINK_GROUP};
 use super::{Daemon, Input};
 use crate::log;
 use crate::plan::{self, Role};
-use crate::rtnl::{Link, Request, RtnlError};
+use crate::rtnl::{Link, Request, Route, RtnlError};
 use crate::subnets::Subnets;
 
 /// A link that is there after this is held by somebody who holds its namespace.
 const FREED_WITHIN: Duration = Duration::from_secs(10);
+/// The table of the host's own addresses (RT_TABLE_LOCAL of linux/rtnetlink.h).
+const LOCAL_TABLE: u32 = 255;
 
 impl Daemon {
     /// Gets the link of a machine that ended out of the way.
@@ -68,32 +70,36 @@ impl Daemon {
         if !link.altnames.is_empty() {
             requests.push(Request::RemoveAltnames(link.altnames.clone()));
         }
-        let failed = self.requests.carry_out(link.index, &requests);
+        let mut failed = self.requests.carry_out(link.index, &requests);
         // Before Linux 6.2 none is renamed that is up.
-        if failed
-            .iter()
-            .any(|(place, error)| *place == 0 && error.errno() == Some(libc::EBUSY))
-        {
+        let is_up =
+            |(place, error): &(usize, RtnlError)| *place == 0 && error.errno() == Some(libc::EBUSY);
+        if let Some(place) = failed.iter().position(is_up) {
+            failed.remove(place);
+            requests.truncate(1);
             requests.insert(0, Request::SetDown);
             report(self.requests.carry_out(link.index, &requests));
-        } else {
-            report(failed);
         }
+        report(failed);
     }
 
-    /// Takes away what leads to the link: IPv4 addresses, and the routes of IPv6 addresses.
+    /// Takes away what leads to the link: IPv4 addresses, with which all IPv4 routes go, and
+    /// IPv6 routes, whoever set them.
     fn disconnect(&mut self, index: u32, subnets: Option<Subnets>) {
         let known = self.world.addresses(index).iter();
         let mut addresses: BTreeSet<IpNetwork> = known.map(|address| address.address).collect();
         // Also those that were set a moment ago, of which no event was read yet.
         addresses.extend(subnets.iter().flat_map(Subnets::host));
+        let of_addresses = addresses.iter().filter(|address| address.is_ipv6());
+        let mut routes: HashSet<Route> = of_addresses
+            .filter_map(|address| Route::of_address(index, *address))
+            .collect();
+        routes.extend(self.world.routes_of(index).cloned());
+        let addresses = addresses.into_iter().filter(IpNetwork::is_ipv4);
+        let routes = routes.into_iter().filter(leads_further);
         let requests: Vec<Request> = addresses
-            .into_iter()
-            .filter_map(|address| match address {
-                IpNetwork::V4(_) => Some(Request::RemoveAddress(address)),
-                IpNetwork::V6(v6) if v6.ip().is_unicast_link_local() => None,
-                IpNetwork::V6(_) => Some(Request::RemoveRoute(address)),
-            })
+            .map(Request::RemoveAddress)
+            .chain(routes.map(Request::RemoveRoute))
             .collect();
         report(self.requests.carry_out(index, &requests));
         let daemon = self.sender.clone();
@@ -103,6 +109,16 @@ impl Daemon {
             let _ = daemon.send(Input::DeadLinkStays(index)).await;
         });
     }
+}
+
+/// Whether an IPv6 route leads to others than the link's own neighbours and the host itself.
+fn leads_further(route: &Route) -> bool {
+    let IpNetwork::V6(destination) = route.destination else {
+        return false;
+    };
+    let ip = destination.ip();
+    let of_the_link = ip.is_unicast_link_local() || ip.is_multicast();
+    !of_the_link && route.table != LOCAL_TABLE
 }
 
 fn report(failed: Vec<(usize, RtnlError)>) {

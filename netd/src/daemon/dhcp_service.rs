@@ -42,6 +42,10 @@ impl Daemon {
         if !self.profile_of(link).dhcp_server {
             return true;
         }
+        let subnets = self.links.get(&link.index).and_then(|own| own.subnets);
+        if subnets.is_none_or(|subnets| subnets.v4.is_none()) {
+            return true;
+        }
         let Some(guard) = self.wire.expect(link.index) else {
             return self.start_dhcp(link.index);
         };

@@ -64,11 +64,14 @@ impl Daemon {
             // Without a daemon there is nothing to say.
             let _ = daemon.send(Input::Unlinked(name, leader)).await;
         });
+        let is_published = entry.is_published();
         if let Some(entry) = self.machines.get_mut(&name) {
             entry.machine.addresses.clear();
         }
         self.to_publish.extend(self.claims.release(&name));
-        self.publish_after(&name, &before);
+        if is_published {
+            self.publish_after(&name, &before);
+        }
     }
 
     /// Says so if a machine runs on without its link.

@@ -179,7 +179,9 @@ impl Daemon {
         }
         let performed = self.perform_all(&link, &owner, &actions);
         if let Some(own) = self.links.get_mut(&index)
+            && performed.guarded
             && actions.iter().any(is_v6_address)
+            && !performed.failed.iter().any(is_v6_address)
         {
             own.asked_v6 = Some(Instant::now());
         }

@@ -242,6 +242,30 @@ fn a_link_that_the_kernel_has_yet_to_tell_of_is_not_gone() {
 }
 
 #[test]
+fn the_link_of_a_machine_that_crashed_is_no_port_any_more() {
+    in_namespace(|| async {
+        let mut rig = Rig::new().await;
+        ip("link add br0 up type bridge");
+        let group = registry::LINK_GROUP;
+        ip(&format!(
+            "link add vb-db master br0 up group {group} type veth peer name db0"
+        ));
+        let (ifindex, bridge) = (index_of("vb-db"), index_of("br0"));
+        rig.register("db", Network::Bridge { ifindex, bridge })
+            .await;
+        let is_port = |daemon: &Daemon| {
+            let link = daemon.world.link(ifindex);
+            link.is_some_and(|link| link.controller == Some(bridge))
+        };
+        rig.work_until(is_port).await;
+        rig.daemon.retire_link(ifindex);
+        rig.work_until(|daemon| !is_port(daemon)).await;
+        let link = rig.daemon.world.link(ifindex).unwrap();
+        assert!(link.name.starts_with('x'), "{link:?}");
+    });
+}
+
+#[test]
 fn where_ipv6_is_disabled_a_machine_has_ipv4() {
     in_namespace(|| async {
         for key in ["all", "default"] {

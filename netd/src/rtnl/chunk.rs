@@ -6,8 +6,6 @@
 
 use std::collections::HashMap;
 
-/// How many messages are looked at together.
-const MESSAGES: usize = 256;
 /// Type of a message about a link that is there (RTM_NEWLINK of linux/rtnetlink.h).
 const NEW_LINK: u16 = 16;
 /// Type of a message about a link that is gone (RTM_DELLINK).
@@ -31,9 +29,12 @@ struct OfLink {
 }
 
 impl Chunk {
+    /// How many messages are looked at together.
+    pub const FULL: usize = 256;
+
     /// Whether no more are to be taken in before these are read.
     pub fn is_full(&self) -> bool {
-        self.ends.len() >= MESSAGES
+        self.ends.len() >= Self::FULL
     }
 
     /// Takes in a message with its header.

@@ -129,7 +129,8 @@ impl Monitor {
             // Between the two something may have come: only an empty queue is waited for.
             let socket = self.socket.get_ref().as_fd();
             let read = take(socket, &mut self.buffer, &mut self.chunk, &mut self.waiting)?;
-            self.throttle.note(read, Instant::now());
+            self.throttle
+                .note(read, read >= Chunk::FULL, Instant::now());
             if read == 0 {
                 ready.clear_ready();
             }
@@ -155,7 +156,8 @@ impl Monitor {
     fn read(&mut self) -> io::Result<bool> {
         let socket = self.socket.get_ref().as_fd();
         let read = take(socket, &mut self.buffer, &mut self.chunk, &mut self.waiting)?;
-        self.throttle.note(read, Instant::now());
+        self.throttle
+            .note(read, read >= Chunk::FULL, Instant::now());
         Ok(read > 0)
     }
 

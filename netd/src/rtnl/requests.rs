@@ -56,8 +56,8 @@ pub enum Request {
     RemoveAddress(IpNetwork),
     /// Add the route that the kernel makes with an address, to the address's subnet.
     AddRoute(IpNetwork),
-    /// Remove that route.
-    RemoveRoute(IpNetwork),
+    /// Remove a route that leads to it.
+    RemoveRoute(Route),
     /// Give it an address for a time, or another time to one that it has.
     Lease(LeaseAddress),
     /// Add a route of a lease, in place of one to the same destination with its metric.
@@ -204,10 +204,7 @@ impl Request {
                 // As the kernel does, which looks for none but the very same.
                 NLM_F_CREATE | NLM_F_APPEND,
             ),
-            Self::RemoveRoute(address) => (
-                RouteNetlinkMessage::DelRoute(Route::message(index, *address)),
-                0,
-            ),
+            Self::RemoveRoute(route) => (RouteNetlinkMessage::DelRoute(route.removal(index)), 0),
             Self::RemoveAddress(address) => (
                 RouteNetlinkMessage::DelAddress(address_message(index, *address)),
                 0,
@@ -259,8 +256,8 @@ impl Request {
                 address_failed("remove the route to", destination)(index, source)
             }
             Self::AddRoute(address) => address_failed("add the route of", *address)(index, source),
-            Self::RemoveRoute(address) => {
-                address_failed("remove the route of", *address)(index, source)
+            Self::RemoveRoute(route) => {
+                address_failed("remove the route of", route.destination)(index, source)
             }
         }
     }

@@ -108,6 +108,27 @@ impl Route {
     }
 
     /// Makes the route that belongs to an address, as the kernel would.
+    /// What removes the route, by whatever gateway it leads.
+    pub(super) fn removal(&self, index: u32) -> RouteMessage {
+        let mut message = RouteMessage::default();
+        message.header.destination_prefix_length = self.destination.prefix();
+        message.header.address_family = match self.destination {
+            IpNetwork::V4(_) => AddressFamily::Inet,
+            IpNetwork::V6(_) => AddressFamily::Inet6,
+        };
+        // For those that a byte cannot name.
+        message.header.table = u8::try_from(self.table).unwrap_or(RouteHeader::RT_TABLE_UNSPEC);
+        message.attributes = vec![
+            RouteAttribute::Table(self.table),
+            RouteAttribute::Oif(index),
+            RouteAttribute::Destination(match self.destination.network() {
+                IpAddr::V4(network) => RouteAddress::Inet(network),
+                IpAddr::V6(network) => RouteAddress::Inet6(network),
+            }),
+        ];
+        message
+    }
+
     pub(super) fn message(index: u32, address: IpNetwork) -> RouteMessage {
         let mut message = RouteMessage::default();
         message.header.destination_prefix_length = address.prefix();

@@ -21,7 +21,7 @@ pub(super) struct Throttle {
     level: u32,
     /// Up to when that time was counted.
     counted: Instant,
-    read_at: Instant,
+    emptied_at: Option<Instant>,
 }
 
 impl Throttle {
@@ -29,12 +29,13 @@ impl Throttle {
         Self {
             level: 0,
             counted: now,
-            read_at: now,
+            emptied_at: Some(now),
         }
     }
 
-    /// So many messages were read.
-    pub fn note(&mut self, messages: usize, now: Instant) {
+    /// So many messages were read, and whether more wait: a queue that fills faster than it
+    /// is emptied is read at once.
+    pub fn note(&mut self, messages: usize, more: bool, now: Instant) {
         let passed = now.saturating_duration_since(self.counted).as_millis();
         let passed = u32::try_from(passed).unwrap_or(u32::MAX);
         self.counted += Duration::from_millis(passed.into());
@@ -43,12 +44,12 @@ impl Throttle {
             .saturating_sub(passed.saturating_mul(MESSAGES_PER_MS))
             .saturating_add(u32::try_from(messages).unwrap_or(u32::MAX))
             .min(2 * BURST);
-        self.read_at = now;
+        self.emptied_at = (!more).then_some(now);
     }
 
     /// Until when nothing is to be read, if not at once.
     pub fn pause(&self, now: Instant) -> Option<Instant> {
-        let until = self.read_at + PAUSE;
+        let until = self.emptied_at? + PAUSE;
         (self.level > BURST && now < until).then_some(until)
     }
 }
@@ -61,14 +62,16 @@ mod tests {
     fn a_burst_is_read_as_it_comes_and_a_flood_in_rounds() {
         let now = Instant::now();
         let mut throttle = Throttle::new(now);
-        throttle.note(BURST as usize, now);
+        throttle.note(BURST as usize, false, now);
         assert_eq!(throttle.pause(now), None);
-        throttle.note(1, now);
+        throttle.note(1, false, now);
         assert_eq!(throttle.pause(now), Some(now + PAUSE));
         let next = now + PAUSE;
         assert_eq!(throttle.pause(next), None, "read at least so often");
-        throttle.note(1000, next);
+        throttle.note(1000, false, next);
         assert_eq!(throttle.pause(next), Some(next + PAUSE));
+        throttle.note(1000, true, next);
+        assert_eq!(throttle.pause(next), None, "more waits");
     }
 
     #[test]
@@ -76,10 +79,10 @@ mod tests {
         let mut now = Instant::now();
         let mut throttle = Throttle::new(now);
         for _ in 0..100 {
-            throttle.note(100_000, now);
+            throttle.note(100_000, false, now);
         }
         now += Duration::from_millis(200);
-        throttle.note(1, now);
+        throttle.note(1, false, now);
         assert_eq!(throttle.pause(now), None);
     }
 
@@ -89,12 +92,12 @@ mod tests {
         let mut throttle = Throttle::new(now);
         for _ in 0..1000 {
             now += Duration::from_micros(300);
-            throttle.note(1, now);
+            throttle.note(1, false, now);
         }
         assert_eq!(throttle.pause(now), None, "no faster than allowed");
         for _ in 0..1000 {
             now += Duration::from_micros(100);
-            throttle.note(1, now);
+            throttle.note(1, false, now);
         }
         assert!(throttle.pause(now).is_some());
     }
