@@ -89,7 +89,7 @@ impl Daemon {
     }
 
     /// Tells every server what changed of what it hands out.
-    pub(super) fn refresh_dhcp(&self) {
+    pub(super) fn refresh_dhcp(&mut self) {
         for (index, own) in &self.links {
             let service = own.dhcp.as_ref().and_then(Service::running);
             if let Some(service) = service
@@ -99,6 +99,7 @@ impl Daemon {
             }
         }
         self.refresh_zones();
+        self.refresh_advertisements();
     }
 
     fn dhcp_config(&self, index: u32) -> Option<(MachineName, ServerConfig)> {

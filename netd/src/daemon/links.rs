@@ -111,6 +111,7 @@ impl Daemon {
         }
         let subnets = own.as_ref().and_then(|own| own.subnets);
         if own.is_some() {
+            self.stop_advertising(index);
             self.unwatch_parameters(index);
             self.firewall.link_is_gone(GoneLink {
                 index,
@@ -216,6 +217,7 @@ impl Daemon {
                 Owner::Machine(machine) => self.link_is_ready(&machine, index),
                 Owner::Zone(_) => self.zone_is_ready(index),
             }
+            self.advertise_on(index);
         }
         if !was_confirmed && !actions.is_empty() && actions.iter().all(|a| *a == Action::Guard) {
             // No event tells of it.
@@ -419,7 +421,11 @@ impl Daemon {
             let own = own.find(|own| own.is_ipv4() == host.is_ipv4())?;
             Some((host, *own))
         });
-        let pairs = pairs.filter(|(host, _)| host.is_ipv6() || profile.dhcp.emit_router);
+        let is_router = |host: &IpNetwork| match host {
+            IpNetwork::V4(_) => profile.dhcp.emit_router,
+            IpNetwork::V6(_) => !profile.router.send || profile.router.lifetime > 0,
+        };
+        let pairs = pairs.filter(|(host, _)| is_router(host));
         let routes = pairs.filter_map(|(host, container)| {
             let everywhere = if host.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
             Some(Route {

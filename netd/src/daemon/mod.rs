@@ -20,6 +20,7 @@ mod observe;
 mod profile;
 mod registration;
 mod retry;
+mod router_advertisements;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,7 @@ use crate::dhcp_wire::Wire;
 use crate::machines::{Claims, RegistryDir};
 use crate::nft;
 use crate::profiles::Profiles;
+use crate::ra::RaWire;
 use crate::rtnl::{LinkAddress, Monitor, Requests};
 use crate::subnets::{Owner, SubnetStore};
 use crate::supervisors::{self, ConnectionId, SupervisorEvent};
@@ -57,6 +59,7 @@ pub(crate) use profile::facts as link_facts;
 pub use profile::load as load_profiles;
 use registration::Entry;
 use retry::Retries;
+use router_advertisements::Advertisements;
 use status::Queries;
 pub use status::{LeaseStatus, ListedMachine, MachineStatus, Query};
 use zones::Zones;
@@ -177,6 +180,7 @@ pub struct Daemon {
     to_publish: BTreeSet<MachineName>,
     links: HashMap<u32, OwnLink>,
     zones: Zones,
+    advertisements: Advertisements,
     /// Links that were put out of the way, until the kernel frees them.
     retired: HashSet<u32>,
     dirty: BTreeSet<u32>,
@@ -256,7 +260,8 @@ impl Daemon {
         let monitor = Monitor::new()?;
         let nft_monitor = nft::Monitor::open()?;
         // Before the table, which hands it what comes in.
-        let wire = Wire::open();
+        let mut wire = Wire::open();
+        let advertisements = Advertisements::new(RaWire::open(wire.take_solicited()));
         let (sender, inputs) = mpsc::channel(INPUTS);
         let worker = Worker::start().map_err(system("start a thread"))?;
         let clients = Clients::new(places.client_leases(), worker.queue());
@@ -282,6 +287,7 @@ impl Daemon {
             to_publish: BTreeSet::new(),
             links: HashMap::new(),
             zones: Zones::default(),
+            advertisements,
             retired: HashSet::new(),
             dirty: BTreeSet::new(),
             uplinks_dirty: true,
@@ -345,6 +351,7 @@ impl Daemon {
         tokio::pin!(stop);
         loop {
             let publish_at = self.publish_bridged_at();
+            let advertise_at = self.advertisements.deadline();
             tokio::select! {
                 () = &mut stop => return Ok(()),
                 told = self.monitor.next() => self.take_kernel_events(told?)?,
@@ -358,6 +365,8 @@ impl Daemon {
                 index = self.wire.asked() => {
                     self.start_dhcp(index);
                 }
+                asked = self.advertisements.asked() => self.answer_solicitation(asked),
+                () = at(advertise_at) => self.advertise_what_is_due(),
                 query = self.queries.next() => self.answer(query),
                 () = self.firewall.look_after() => {}
                 seen = self.healing.next() => self.look_after(seen)?,

@@ -5,13 +5,15 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use registry::ifname::LinkKind;
+use registry::mac::Side;
 use registry::protocol::{Host0, Refusal, RefusalReason, Registered, ToSupervisor};
-use registry::{Address, IfName, LINK_GROUP, LeaderId, MachineName, Record};
+use registry::{Address, IfName, LINK_GROUP, LeaderId, Mac, MachineName, Record};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::bridged::Following;
+use super::router_advertisements::by_advertisement;
 use super::{Daemon, Input};
 use crate::log::Pace;
 use crate::machines::{Attachment, Machine};
@@ -404,7 +406,8 @@ impl Daemon {
         let Some(link) = self.world.link(index) else {
             return;
         };
-        let host0 = self.host0(link, &subnets, subnets.container().collect());
+        let mac = Mac::of_machine(&self.host_id, name, Side::Container, 0);
+        let host0 = self.host0(link, &subnets, by_advertisement(&subnets, mac));
         let Some(entry) = self.machines.get(name) else {
             return;
         };

@@ -25,6 +25,8 @@ fn in_namespace<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'stati
         let moved = unsafe { libc::unshare(libc::CLONE_NEWNET) };
         assert_eq!(moved, 0, "{}", std::io::Error::last_os_error());
         ip("link set lo up");
+        // The links' other ends are here as well, and are no way out for this host.
+        std::fs::write("/proc/sys/net/ipv6/conf/default/accept_ra", "0").unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

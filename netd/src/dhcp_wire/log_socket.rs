@@ -17,11 +17,12 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
-use super::log_message::{self, Logged};
+use super::log_message::{self, Logged, Packet};
 use super::{Received, frame, sys};
 use crate::dhcp::server::Transmit;
 use crate::log::Pace;
 use crate::netlink::{self, DATAGRAM_MAX};
+use crate::ra::Solicited;
 
 /// The group that requests are logged to; the same number as that of our links.
 pub const GROUP: u16 = registry::LINK_GROUP as u16;
@@ -30,6 +31,8 @@ pub const GROUP: u16 = registry::LINK_GROUP as u16;
 const RECEIVE_BUFFER: usize = 8 << 20;
 /// How many requests of a link wait for its server; the oldest stay.
 const WAITING_MAX: usize = 64;
+/// How many router solicitations wait to be answered.
+const SOLICITED_MAX: usize = 128;
 /// How many requests are handed out before others get their turn.
 const AT_ONCE: usize = 64;
 /// Lines about requests that were lost.
@@ -62,11 +65,15 @@ pub struct Reader {
     socket: AsyncFd<OwnedFd>,
     places: Places,
     asked: UnboundedSender<u32>,
+    solicited: mpsc::Sender<Solicited>,
 }
 
-/// The links on which the first request has come.
+/// The links on which the first request has come, and the router solicitations of all.
 #[derive(Debug)]
-pub struct Asked(UnboundedReceiver<u32>);
+pub struct Asked {
+    links: UnboundedReceiver<u32>,
+    solicited: Option<mpsc::Receiver<Solicited>>,
+}
 
 /// That requests of a link are expected, which has no server yet: the first that comes is
 /// told of by [`Asked`], and waits for its server with those that follow. Without it, and
@@ -128,13 +135,19 @@ impl LogSocket {
         let places = Places::default();
         // As many as there are links, at the most.
         let (asked, links) = mpsc::unbounded_channel();
+        let (sender_of_solicited, solicited) = mpsc::channel(SOLICITED_MAX);
         let reader = Reader {
             socket,
             places: places.clone(),
             asked,
+            solicited: sender_of_solicited,
+        };
+        let asked = Asked {
+            links,
+            solicited: Some(solicited),
         };
         let sender = Arc::new(sender);
-        Ok((Self { sender, places }, reader, Asked(links)))
+        Ok((Self { sender, places }, reader, asked))
     }
 
     /// Has requests of the link with this index told of, before it has a server.
@@ -175,11 +188,18 @@ impl Asked {
     /// The next link, by its index, whose server is wanted. It may be gone by now. Nothing
     /// is lost if the future is dropped.
     pub async fn next(&mut self) -> u32 {
-        match self.0.recv().await {
+        match self.links.recv().await {
             Some(ifindex) => ifindex,
             // The reader has ended, with a word of it.
             None => std::future::pending().await,
         }
+    }
+}
+
+impl Asked {
+    /// The router solicitations of all links; nothing the second time.
+    pub fn take_solicited(&mut self) -> Option<mpsc::Receiver<Solicited>> {
+        self.solicited.take()
     }
 }
 
@@ -319,8 +339,8 @@ impl Reader {
         for _ in 0..AT_ONCE {
             match netlink::receive(self.socket.get_ref().as_fd(), buffer) {
                 Ok(Some(datagram)) if datagram.from == 0 => {
-                    let requests = datagram.messages().filter_map(log_message::logged);
-                    requests.for_each(|request| self.deliver(request));
+                    let packets = datagram.messages().filter_map(Packet::read);
+                    packets.for_each(|packet| self.sort(packet));
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => return true,
@@ -330,6 +350,15 @@ impl Reader {
             }
         }
         false
+    }
+
+    fn sort(&self, packet: Packet) {
+        if !packet.is_ipv6() {
+            self.deliver(packet.request());
+        } else if let Some(solicited) = packet.solicited() {
+            // Whoever is not answered for want of room asks again.
+            let _ = self.solicited.try_send(solicited);
+        }
     }
 
     fn deliver(&self, Logged { ifindex, received }: Logged) {

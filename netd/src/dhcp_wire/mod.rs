@@ -100,6 +100,15 @@ impl Wire {
         }
     }
 
+    /// The router solicitations of all links, where the kernel hands them over as well; nothing
+    /// the second time.
+    pub fn take_solicited(&mut self) -> Option<tokio::sync::mpsc::Receiver<crate::ra::Solicited>> {
+        match self {
+            Self::Log(_, asked) => asked.take_solicited(),
+            Self::PacketSockets => None,
+        }
+    }
+
     /// A DHCP server's place at the link with this index, with the requests that came
     /// since they are expected.
     ///

@@ -16,7 +16,8 @@ const FOREIGN: &str = "X-";
 pub struct Key<T> {
     /// The section that it stands in.
     pub section: &'static str,
-    /// Its name.
+    /// Its name; nothing for a row that is told each time its section begins, of a section
+    /// that may be there several times.
     pub name: &'static str,
     /// Takes over a value; an empty one makes undone what earlier ones have done.
     pub set: fn(&mut T, &str) -> Result<(), Wrong>,
@@ -48,12 +49,18 @@ pub fn apply<T>(
             Item::Section { line, name } => {
                 told.section(table, line, &name);
                 section = name;
+                let begins = |row: &&Key<T>| row.section == section && row.name.is_empty();
+                if let Some(row) = table.iter().find(begins)
+                    && let Err(wrong) = (row.set)(target, "")
+                {
+                    told.say(Severity::Error, line, wrong.to_string());
+                }
             }
             Item::Assignment { line, key, value } => {
                 let is_foreign = key.starts_with(FOREIGN);
                 let row = table
                     .iter()
-                    .find(|row| row.section == section && row.name == key);
+                    .find(|row| row.section == section && row.name == key && !key.is_empty());
                 match row.map(|row| (row.set)(target, &value)) {
                     Some(Ok(())) => continue,
                     None if is_foreign => continue,

@@ -2,7 +2,7 @@
 //!
 //! | chain | hook | what it does |
 //! |---|---|---|
-//! | `prerouting` | filter, -1000 | hands DHCP requests to netd; drops what a container must not send: DHCP for the host's own port or for other clients, sources that do not belong to its link, 127/8, redirects and router advertisements; and sources that a link invents faster than hosts come up |
+//! | `prerouting` | filter, -1000 | hands DHCP requests and router solicitations to netd; drops what a container must not send: DHCP for the host's own port or for other clients, sources that do not belong to its link, 127/8, redirects and router advertisements; and sources that a link invents faster than hosts come up |
 //! | `forward` | filter | lets new flows into containers only from other containers, for published ports, or by the set `inbound_open`; holds back who looks for containers one address after the other |
 //! | `postrouting` | nat, srcnat | masquerades what leaves our links for other ones |
 //!
@@ -57,18 +57,28 @@ const NEW_DESTINATIONS: &str = "new_destinations";
 /// Set of the links that ask for addresses.
 const DHCP_REQUESTS: &str = "dhcp_requests";
 
+/// Set of the links that ask for a router.
+const ROUTER_SOLICITATIONS: &str = "router_solicitations";
+
 /// The sets whose elements are links that packets came from.
-pub(super) const BY_LINK: [&str; 4] = [
+pub(super) const BY_LINK: [&str; 5] = [
     NEW_IPV4_SOURCES,
     NEW_IPV6_SOURCES,
     NEW_DESTINATIONS,
     DHCP_REQUESTS,
+    ROUTER_SOLICITATIONS,
 ];
 
 /// How many DHCP requests of a link are looked at: more than its server answers, and so
 /// few that a flood of them costs netd next to nothing.
 const DHCP_LIMIT: Limit = Limit {
     per_second: 250,
+    burst: 100,
+};
+/// How many router solicitations of a link are looked at: more than are answered one by one,
+/// so that where somebody floods all are answered together.
+const SOLICITATION_LIMIT: Limit = Limit {
+    per_second: 100,
     burst: 100,
 };
 /// How many sources of a link may come up, of each protocol.
@@ -103,6 +113,8 @@ const DHCP_CLIENT_PORT: u16 = 68;
 const DHCPV6_CLIENT_PORT: u16 = 546;
 /// ICMP Redirect, RFC 792.
 const ICMP_REDIRECT: u8 = 5;
+/// ICMPv6 Router Solicitation, RFC 4861 section 4.1.
+const ROUTER_SOLICITATION: u8 = 133;
 /// ICMPv6 Router Advertisement and Redirect, RFC 4861 sections 4.2 and 4.5.
 const ROUTER_TYPES: [u8; 2] = [134, 137];
 /// What a host may send before it has an address: MLD report and done (RFC 2710, RFC
@@ -173,6 +185,7 @@ impl Layout {
                 of_packets(NEW_IPV6_SOURCES, Kind::Link, LIMIT_KEPT),
                 of_packets(NEW_DESTINATIONS, Kind::Link, LIMIT_KEPT),
                 of_packets(DHCP_REQUESTS, Kind::Link, LIMIT_KEPT),
+                of_packets(ROUTER_SOLICITATIONS, Kind::Link, LIMIT_KEPT),
             ],
             chains: vec![
                 prerouting(group, dhcp_log),
@@ -272,6 +285,26 @@ fn prerouting(group: u32, dhcp_log: Option<u16>) -> Chain {
                     expr::transport(Transport::Udp),
                     expr::destination_port(DHCPV6_CLIENT_PORT),
                     drop(),
+                ],
+            ),
+            rule(
+                "too many router solicitations",
+                [
+                    v6(),
+                    icmpv6(),
+                    expr::icmp_type(ROUTER_SOLICITATION),
+                    expr::incoming_link_is_over(SOLICITATION_LIMIT, ROUTER_SOLICITATIONS),
+                    drop(),
+                ],
+            ),
+            // No rule of others keeps netd from hearing it.
+            rule(
+                "router solicitation",
+                [
+                    v6(),
+                    icmpv6(),
+                    expr::icmp_type(ROUTER_SOLICITATION),
+                    dhcp_log.map(expr::log_to).unwrap_or_default(),
                 ],
             ),
             rule(

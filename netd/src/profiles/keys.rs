@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::client::{self, ClientProfile, Identity};
 use super::criteria::Criteria;
 use super::profile::{Addresses, DhcpProfile, Profile, Subnet4};
+use super::router::{self, PrefixProfile, RouteProfile, RouterProfile};
 use crate::network_file::value::{boolean, bytes, number, shown, time_span};
 use crate::network_file::{Key, Wrong, words};
 use crate::subnets::VETH_PREFIX;
@@ -29,6 +30,7 @@ pub(super) struct Draft {
     pub dhcp: DhcpProfile,
     pub mtu: Option<u32>,
     pub client: ClientProfile,
+    pub router: RouterProfile,
 }
 
 impl Draft {
@@ -42,6 +44,7 @@ impl Draft {
             dhcp: self.dhcp,
             mtu: self.mtu,
             client: self.client,
+            router: self.router.bounded(),
         }
     }
 }
@@ -169,6 +172,86 @@ pub(super) const KEYS: &[Key<Draft>] = &[
         set(&mut d.client.route_metric, v, usual, |v| {
             number(v, 0, u32::MAX)
         })
+    }),
+    key("Network", "IPv6SendRA", |d, v| {
+        set(&mut d.router.send, v, true, boolean)
+    }),
+    key("IPv6SendRA", "Managed", |d, v| {
+        set(&mut d.router.managed, v, false, boolean)
+    }),
+    key("IPv6SendRA", "OtherInformation", |d, v| {
+        set(&mut d.router.other, v, false, boolean)
+    }),
+    key("IPv6SendRA", "RouterLifetimeSec", |d, v| {
+        let usual = router::ROUTER_LIFETIME;
+        set(&mut d.router.lifetime, v, usual, router::lifetime)
+    }),
+    key("IPv6SendRA", "RouterPreference", |d, v| {
+        let usual = RouterProfile::default().preference;
+        set(&mut d.router.preference, v, usual, router::preference)
+    }),
+    key("IPv6SendRA", "HopLimit", |d, v| {
+        let usual = RouterProfile::default().hop_limit;
+        set(&mut d.router.hop_limit, v, usual, router::hop_limit)
+    }),
+    key("IPv6SendRA", "ReachableTimeSec", |d, v| {
+        set(&mut d.router.reachable_time, v, 0, router::milliseconds)
+    }),
+    key("IPv6SendRA", "RetransmitSec", |d, v| {
+        set(&mut d.router.retransmit_time, v, 0, router::milliseconds)
+    }),
+    key("IPv6SendRA", "EmitDNS", |d, v| {
+        set(&mut d.router.emit_dns, v, true, boolean)
+    }),
+    key("IPv6SendRA", "DNS", |d, v| {
+        router::add_servers(&mut d.router.dns, v)
+    }),
+    key("IPv6SendRA", "EmitDomains", |d, v| {
+        set(&mut d.router.emit_domains, v, true, boolean)
+    }),
+    key("IPv6SendRA", "Domains", |d, v| {
+        router::add_domains(&mut d.router.domains, v)
+    }),
+    key("IPv6SendRA", "DNSLifetimeSec", |d, v| {
+        let meaning = |v: &str| router::seconds(v).map(Some);
+        set(&mut d.router.dns_lifetime, v, None, meaning)
+    }),
+    key("IPv6Prefix", "", |d, _| {
+        router::begin(&mut d.router.prefixes)
+    }),
+    key("IPv6Prefix", "Prefix", |d, v| {
+        let one = router::last(&mut d.router.prefixes)?;
+        set(&mut one.network, v, None, router::prefix)
+    }),
+    key("IPv6Prefix", "OnLink", |d, v| {
+        let one = router::last(&mut d.router.prefixes)?;
+        set(&mut one.on_link, v, true, boolean)
+    }),
+    key("IPv6Prefix", "AddressAutoconfiguration", |d, v| {
+        let one = router::last(&mut d.router.prefixes)?;
+        set(&mut one.autonomous, v, true, boolean)
+    }),
+    key("IPv6Prefix", "PreferredLifetimeSec", |d, v| {
+        let one = router::last(&mut d.router.prefixes)?;
+        let usual = PrefixProfile::default().preferred;
+        set(&mut one.preferred, v, usual, router::seconds)
+    }),
+    key("IPv6Prefix", "ValidLifetimeSec", |d, v| {
+        let one = router::last(&mut d.router.prefixes)?;
+        let usual = PrefixProfile::default().valid;
+        set(&mut one.valid, v, usual, router::seconds)
+    }),
+    key("IPv6RoutePrefix", "", |d, _| {
+        router::begin(&mut d.router.routes)
+    }),
+    key("IPv6RoutePrefix", "Route", |d, v| {
+        let one = router::last(&mut d.router.routes)?;
+        set(&mut one.network, v, None, router::route)
+    }),
+    key("IPv6RoutePrefix", "LifetimeSec", |d, v| {
+        let one = router::last(&mut d.router.routes)?;
+        let usual = RouteProfile::default().lifetime;
+        set(&mut one.lifetime, v, usual, router::seconds)
     }),
 ];
 

@@ -11,6 +11,7 @@ mod glob;
 mod keys;
 mod netd_conf;
 mod profile;
+mod router;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ pub use criteria::{HostFacts, LinkFacts};
 pub use discovery::Directories;
 pub use netd_conf::pools_of;
 pub use profile::{DhcpProfile, Profile, Subnet4};
+pub use router::{PrefixProfile, RouteProfile, RouterProfile};
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -39,11 +41,11 @@ const BUILT_IN: &[(&str, &str)] = &[
     ),
     (
         "80-container-ve.network",
-        "[Match]\nKind=veth\nName=ve-*\n\n[Network]\nAddress=0.0.0.0/28\nDHCPServer=yes\n",
+        "[Match]\nKind=veth\nName=ve-*\n\n[Network]\nAddress=0.0.0.0/28\nDHCPServer=yes\nIPv6SendRA=yes\n",
     ),
     (
         "80-container-vz.network",
-        "[Match]\nKind=bridge\nName=vz-*\n\n[Network]\nAddress=0.0.0.0/24\nDHCPServer=yes\n",
+        "[Match]\nKind=bridge\nName=vz-*\n\n[Network]\nAddress=0.0.0.0/24\nDHCPServer=yes\nIPv6SendRA=yes\n",
     ),
 ];
 

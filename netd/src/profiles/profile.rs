@@ -6,6 +6,7 @@ use std::time::Duration;
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 
 use super::client::ClientProfile;
+use super::router::RouterProfile;
 use crate::dhcp::server::{DEFAULT_LEASE_TIME, MAX_LEASE_TIME, ServerConfig};
 use crate::network_file::{Wrong, value};
 use crate::subnets::{Subnets, VETH_PREFIX, is_for_hosts};
@@ -32,6 +33,8 @@ pub struct Profile {
     pub mtu: Option<u32>,
     /// What a DHCP client does on it.
     pub client: ClientProfile,
+    /// What router advertisements say on it.
+    pub router: RouterProfile,
 }
 
 /// An IPv4 subnet, by the host's address in it.
@@ -73,6 +76,7 @@ impl Default for Profile {
             dhcp: DhcpProfile::default(),
             mtu: None,
             client: ClientProfile::default(),
+            router: RouterProfile::default(),
         }
     }
 }

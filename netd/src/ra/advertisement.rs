@@ -182,6 +182,8 @@ fn fixed(config: &RaConfig) -> Advertisement {
             _ => settings.preference,
         },
         router_lifetime: settings.router_lifetime,
+        reachable_time: settings.reachable_time,
+        retransmit_timer: settings.retransmit_time,
         ..Advertisement::default()
     }
 }

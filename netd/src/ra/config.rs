@@ -8,7 +8,7 @@ use ipnetwork::Ipv6Network;
 use registry::Mac;
 
 use super::option::{Dnssl, Lifetime, Preference, Prefix, Rdnss, Route};
-use super::pace::MAX_RA_DELAY_TIME;
+use super::pace::{MAX_INITIAL_RTR_ADVERTISEMENTS, MAX_RA_DELAY_TIME};
 
 /// The most prefixes, routes and name servers, each: so that an advertisement fits every
 /// link.
@@ -50,6 +50,14 @@ pub struct RaSettings {
     /// The longest time that a host waits for an answer, 500 ms at most. It keeps several
     /// routers from answering at once; zero is right where there is only one.
     pub solicited_delay: Duration,
+    /// How long hosts take a neighbour for reachable, in milliseconds; 0 leaves it open.
+    pub reachable_time: u32,
+    /// How long hosts wait between two questions for a neighbour, in milliseconds; 0 leaves
+    /// it open.
+    pub retransmit_time: u32,
+    /// How many advertisements come soon after each other at first and after each change: 1
+    /// to [`MAX_INITIAL_RTR_ADVERTISEMENTS`].
+    pub initial: u8,
     /// The link's MTU, in bytes: 1280 at least.
     pub mtu: Option<u32>,
     /// The link's prefixes: 8 at most.
@@ -77,6 +85,9 @@ impl Default for RaSettings {
             min_interval: Duration::from_secs(198),
             max_interval: Duration::from_secs(600),
             solicited_delay: MAX_RA_DELAY_TIME,
+            reachable_time: 0,
+            retransmit_time: 0,
+            initial: MAX_INITIAL_RTR_ADVERTISEMENTS,
             mtu: None,
             prefixes: Vec::new(),
             routes: Vec::new(),

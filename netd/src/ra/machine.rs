@@ -126,6 +126,7 @@ impl Advertiser {
         let interval = (settings.min_interval, settings.max_interval);
         if let Some(pace) = &mut self.pace {
             pace.set_times(interval, settings.solicited_delay);
+            pace.set_first(settings.initial);
         }
     }
 

@@ -4,18 +4,20 @@
 //! [`Advertiser`] does no I/O and has no clock: [`Advertiser::handle`] takes the time and
 //! an input, [`Advertiser::poll_output`] gives what is to be sent and told, and
 //! [`Advertiser::deadline`] says when it wants to be called next. One speaks on one link;
-//! [`RaSocket`] serves those of all links.
+//! [`RaWire`] serves those of all links.
 
 mod advertisement;
 mod bytes;
 mod config;
 mod domain;
+mod frame;
 mod machine;
 mod option;
 mod pace;
 mod packet;
 mod socket;
 mod sys;
+mod wire;
 
 #[cfg(test)]
 mod tests;
@@ -26,6 +28,7 @@ use registry::Mac;
 
 pub use config::{ConfigError, MAX_DOMAINS_LEN, RaConfig, RaSettings};
 pub use domain::{DomainError, DomainName};
+pub use frame::{group_station, parse as parse_frame};
 pub use machine::Advertiser;
 pub use option::{Dnssl, Lifetime, NdOption, Preference, Prefix, Rdnss, Route};
 pub use pace::{
@@ -34,6 +37,7 @@ pub use pace::{
 };
 pub use packet::{Advertisement, NdError, PACKET_MAX, Solicitation, checksum, with_checksum};
 pub use socket::{Heard, RaSocket, RaSocketError};
+pub use wire::{Leaving, RaWire, Solicited};
 
 /// All hosts and routers of a link.
 pub const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);

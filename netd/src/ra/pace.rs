@@ -34,7 +34,9 @@ pub struct Pace {
     random: Random,
     interval: (Duration, Duration),
     solicited_delay: Duration,
-    /// How many of the first ones are still to come.
+    /// How many come soon after each other at first.
+    first: u8,
+    /// How many of these are still to come.
     initial: u8,
     next: Instant,
     last: Option<Instant>,
@@ -51,6 +53,7 @@ impl Pace {
             random,
             interval: (SECOND, SECOND),
             solicited_delay: MAX_RA_DELAY_TIME,
+            first: MAX_INITIAL_RTR_ADVERTISEMENTS,
             initial: MAX_INITIAL_RTR_ADVERTISEMENTS,
             next: now,
             last: None,
@@ -65,11 +68,17 @@ impl Pace {
         self.solicited_delay = solicited_delay;
     }
 
+    /// Has no more than so many come soon after each other at first.
+    pub fn set_first(&mut self, first: u8) {
+        self.first = first.min(MAX_INITIAL_RTR_ADVERTISEMENTS);
+        self.initial = self.initial.min(self.first);
+    }
+
     /// There is something new to say: "the router MAY transmit up to
     /// MAX_INITIAL_RTR_ADVERTISEMENTS unsolicited advertisements, using the same rules as
     /// when an interface becomes an advertising interface" (RFC 4861, section 6.2.4).
     pub fn restart(&mut self, now: Instant) {
-        self.initial = MAX_INITIAL_RTR_ADVERTISEMENTS;
+        self.initial = self.first;
         self.hasten(now, Duration::ZERO);
     }
 

@@ -8,6 +8,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
 
 use libc::{c_int, in6_pktinfo, sockaddr_in6, socklen_t};
+use registry::Mac;
 
 /// Type of a router solicitation.
 const SOLICITATION: u32 = 133;
@@ -172,6 +173,37 @@ pub fn send(
     // kernel only reads them.
     let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL) };
     // Raw sockets send whole messages or none.
+    if sent < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+/// Sends an IPv6 packet to a station of a link, by a packet socket.
+pub fn send_frame(socket: &OwnedFd, ifindex: u32, to: Mac, packet: &[u8]) -> io::Result<()> {
+    // SAFETY: all zeroes are a valid sockaddr_ll.
+    let mut address: libc::sockaddr_ll = unsafe { zeroed() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_protocol = (libc::ETH_P_IPV6 as u16).to_be();
+    address.sll_ifindex = c_int::try_from(ifindex).map_err(io::Error::other)?;
+    let [a, b, c, d, e, f] = to.0;
+    address.sll_halen = 6;
+    address.sll_addr = [a, b, c, d, e, f, 0, 0];
+    let size = size_of_val(&address) as socklen_t;
+    // SAFETY: the pointers are to `packet` and to a whole sockaddr_ll, and the sizes are
+    // theirs.
+    let sent = unsafe {
+        libc::sendto(
+            socket.as_raw_fd(),
+            packet.as_ptr().cast(),
+            packet.len(),
+            libc::MSG_NOSIGNAL,
+            ptr::from_ref(&address).cast(),
+            size,
+        )
+    };
+    // Packet sockets send whole packets or none.
     if sent < 0 {
         Err(io::Error::last_os_error())
     } else {

@@ -119,6 +119,20 @@ fn wanted_rules() -> Vec<(&'static str, Vec<Value>)> {
         ),
         (
             "prerouting",
+            dropped(vec![
+                is(field("icmpv6", "type"), json!("nd-router-solicit")),
+                over(100, 100, "@router_solicitations"),
+            ]),
+        ),
+        (
+            "prerouting",
+            vec![
+                is(field("icmpv6", "type"), json!("nd-router-solicit")),
+                json!({"log": {"group": GROUP, "queue-threshold": 1}}),
+            ],
+        ),
+        (
+            "prerouting",
             dropped(vec![is(field("ip", "daddr"), net8("127.0.0.0"))]),
         ),
         (
@@ -308,6 +322,7 @@ fn nft_reads_the_chains_and_sets_that_were_meant() {
         of_packets("new_ipv6_sources", json!("iface_index")),
         of_packets("new_destinations", json!("iface_index")),
         of_packets("dhcp_requests", json!("iface_index")),
+        of_packets("router_solicitations", json!("iface_index")),
     ];
     assert_eq!(sets, wanted);
 }
