@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
@@ -151,15 +152,8 @@ impl<'a> Container<'a> {
             if self.running.ended().is_some() {
                 return Some(None);
             }
-            let leader = leader_below(self.running.pid())?;
-            if registered
-                && self
-                    .record()
-                    .is_none_or(|record| record["LEADER"][0] != leader.to_string())
-            {
-                return None;
-            }
-            Some(Some(leader))
+            let leader = payload_below(self.running.pid())?;
+            (!registered || self.is_registered(leader)).then_some(Some(leader))
         });
         match started {
             Some(Some(leader)) => self.leader = leader,
@@ -171,6 +165,12 @@ impl<'a> Container<'a> {
                 self.running.stderr()
             ),
         }
+    }
+
+    /// Whether it has a record with this leader.
+    fn is_registered(&self, leader: u32) -> bool {
+        self.record()
+            .is_some_and(|record| record["LEADER"][0] == leader.to_string())
     }
 
     /// Waits for multi-user.target.
@@ -357,6 +357,26 @@ pub fn record(host: &Host, name: &str) -> Option<BTreeMap<String, Vec<String>>> 
 /// counts) runs, as the host counts: among its descendants the one that is process 1
 /// of a further process namespace.
 fn leader_below(supervisor: u32) -> Option<u32> {
+    find_leader(supervisor).map(|(_, in_host)| in_host)
+}
+
+/// The same once it has gone on to its payload: until then its mounts are being made.
+/// It is another program than its parent's then, or has children that are.
+fn payload_below(supervisor: u32) -> Option<u32> {
+    let (leader, in_host) = find_leader(supervisor)?;
+    let program = |pid: u32| {
+        let exe = fs::metadata(format!("/proc/{pid}/exe")).ok()?;
+        Some((exe.dev(), exe.ino()))
+    };
+    let status = fs::read_to_string(format!("/proc/{leader}/status")).ok()?;
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
+    let children = fs::read_to_string(format!("/proc/{leader}/task/{leader}/children")).ok()?;
+    let is_another = program(leader)? != program(parent.trim().parse().ok()?)?;
+    (is_another || !children.trim().is_empty()).then_some(in_host)
+}
+
+/// As the machine counts and as the host does.
+fn find_leader(supervisor: u32) -> Option<(u32, u32)> {
     let mut waiting = vec![supervisor];
     while let Some(pid) = waiting.pop() {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
@@ -367,7 +387,7 @@ fn leader_below(supervisor: u32) -> Option<u32> {
         if let [.., in_host, "1"] = ids.split_whitespace().collect::<Vec<_>>()[..]
             && ids.split_whitespace().count() >= 3
         {
-            return in_host.parse().ok();
+            return Some((pid, in_host.parse().ok()?));
         }
         let tasks = fs::read_dir(format!("/proc/{pid}/task"))
             .into_iter()

@@ -6,10 +6,22 @@ use client_support::{
     LINK, SERVER, addresses, dnsmasq, end, kea, lan, monitor, netd, udhcpd, wait_for_address,
     wait_for_lease,
 };
-use netns_fixtures::{NETD, wait_until};
+use netns_fixtures::{NETD, Running, wait_until};
 use rspawn_tests::{SOON, host};
 
 const RANGE: &str = "10.77.0.50,10.77.0.59,1h";
+
+/// The monitor of addresses tells of the lease's once more, and of none that went.
+#[track_caller]
+fn is_set_again_without_a_break(monitor: &Running<'_>) {
+    let again = || monitor.stdout().contains("10.77.0.5");
+    assert!(wait_until(SOON, again), "{}", monitor.stdout());
+    assert!(
+        !monitor.stdout().contains("Deleted"),
+        "{}",
+        monitor.stdout()
+    );
+}
 
 #[test]
 fn a_lease_is_set_with_all_that_it_brings() {
@@ -169,13 +181,7 @@ fn a_lease_is_rebound_where_its_server_is_another_now() {
     second.wait_for_output("DHCPACK(eth0) 10.77.0.5", SOON);
     let said = second.stdout() + &second.stderr();
     assert!(!said.contains("DHCPDISCOVER"), "{said}");
-    let again = || monitor.stdout().contains("10.77.0.5");
-    assert!(wait_until(SOON, again), "{}", monitor.stdout());
-    assert!(
-        !monitor.stdout().contains("Deleted"),
-        "{}",
-        monitor.stdout()
-    );
+    is_set_again_without_a_break(&monitor);
 }
 
 #[test]
@@ -202,13 +208,7 @@ fn a_lease_outlasts_netd_and_is_confirmed_by_its_next_start() {
         !said.contains("DHCPDISCOVER") && !said.contains("DHCPRELEASE"),
         "{said}"
     );
-    let again = || monitor.stdout().contains("10.77.0.5");
-    assert!(wait_until(SOON, again), "{}", monitor.stdout());
-    assert!(
-        !monitor.stdout().contains("Deleted"),
-        "{}",
-        monitor.stdout()
-    );
+    is_set_again_without_a_break(&monitor);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! with machines, while one more registers, and while that ends.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use netns_fixtures::{Host, NETD, NETD_CGROUP, Output, Running, wait_until};
 use rspawn_tests::{
@@ -251,12 +252,17 @@ fn killed_at_each_step(shard: usize) {
             host.netd_serves()
         }));
         let seen = stage.go_through(&mut netd, Some(&world), &format!("{point}"));
-        let same = |seen: &Footprint| *seen == world.footprint;
-        if !same(&seen.footprint) {
-            let tree = stage.tree.as_path();
-            world
-                .footprint
-                .wait_for(&host, &[tree], SOON, &format!("{point}"));
+        let trees = [stage.tree.as_path()];
+        let same = seen.footprint == world.footprint
+            || wait_until(SOON, || {
+                // It may be killed as late as now, in the middle of writing a file.
+                netd.keep_up();
+                Footprint::of(&host, &trees) == world.footprint
+            });
+        if !same {
+            let now = Duration::ZERO;
+            let after = format!("{point}");
+            world.footprint.wait_for(&host, &trees, now, &after);
         }
         reached += usize::from(netd.killed);
         netd.kill();

@@ -92,11 +92,15 @@ impl Daemon {
     pub(super) fn found_by_address(&self, machine: &Machine) -> BTreeSet<IpAddr> {
         let mut ips = machine.ips();
         if let Some((_, bridge)) = machine.attachment.on_bridge() {
-            let subnets = self.world.addresses(bridge);
-            let near = |ip: IpAddr| subnets.iter().any(|of_host| of_host.address.contains(ip));
-            ips.retain(|ip| is_private(*ip) || near(*ip));
+            ips.retain(|ip| is_private(*ip) || self.is_near(*ip, bridge));
         }
         ips
+    }
+
+    /// Whether an address is of a subnet that the host has on a bridge.
+    fn is_near(&self, ip: IpAddr, bridge: u32) -> bool {
+        let mut subnets = self.world.addresses(bridge).iter();
+        subnets.any(|of_host| of_host.address.contains(ip))
     }
 
     /// An address of the host's has come or gone: who claims it may have it no more,
@@ -150,9 +154,8 @@ impl Daemon {
             return;
         };
         // The bridge may be another than when they were claimed.
-        let scope = bridge;
         let held = self.claims.held(name).map(|held| Address {
-            scope: if held.scope == 0 { 0 } else { scope },
+            scope: if held.scope == 0 { 0 } else { bridge },
             ..held
         });
         let mut addresses: Vec<Address> = held
@@ -163,9 +166,8 @@ impl Daemon {
         }
         if attachment.is_assigned() {
             // The host has no way to any other by the zone's bridge.
-            let subnets = self.world.addresses(bridge);
-            let near = |ip| subnets.iter().any(|of_host| of_host.address.contains(ip));
-            addresses.retain(|address| is_link_local(address.ip) || near(address.ip));
+            addresses
+                .retain(|address| is_link_local(address.ip) || self.is_near(address.ip, bridge));
         }
         let assigned = self.claims.assigned(name);
         addresses

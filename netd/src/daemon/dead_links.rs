@@ -12,7 +12,7 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 use registry::{IfName, LINK_GROUP};
 
-use super::{Daemon, Input};
+use super::{Daemon, Input, tell_later};
 use crate::log;
 use crate::plan::{self, Role};
 use crate::rtnl::{Link, Request, Route, RtnlError};
@@ -102,12 +102,7 @@ impl Daemon {
             .chain(routes.map(Request::RemoveRoute))
             .collect();
         report(self.requests.carry_out(index, &requests));
-        let daemon = self.sender.clone();
-        tokio::task::spawn_local(async move {
-            tokio::time::sleep(FREED_WITHIN).await;
-            // Without a daemon there is nothing to do.
-            let _ = daemon.send(Input::DeadLinkStays(index)).await;
-        });
+        tell_later(&self.sender, FREED_WITHIN, Input::DeadLinkStays(index));
     }
 }
 

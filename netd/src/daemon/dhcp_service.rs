@@ -123,6 +123,9 @@ impl Daemon {
         let own = self.links.get(&index)?;
         let (owner, subnets) = (own.owner?, own.subnets?);
         let profile = self.profile_of(link);
+        if !profile.dhcp_server {
+            return None;
+        }
         let IpNetwork::V4(host) = subnets.host().next()? else {
             return None;
         };
@@ -135,7 +138,7 @@ impl Daemon {
         if let Err(error) = profile.dhcp.refine(&mut config) {
             tracing::error!(of = %owner, "{}: {error}; all of the subnet is served", profile.name);
         }
-        profile.dhcp_server.then_some(config)
+        Some(config)
     }
 }
 

@@ -12,7 +12,7 @@ use registry::{LeaderId, MachineName};
 use tokio::sync::oneshot;
 
 use super::registration::Entry;
-use super::{Daemon, Input};
+use super::{Daemon, Input, tell_later};
 use crate::log::{self, Pace};
 use crate::machines::{Attachment, Machine};
 
@@ -58,12 +58,7 @@ impl Daemon {
             return;
         }
         let (before, leader) = (entry.machine.ips(), entry.machine.leader.clone());
-        let daemon = self.sender.clone();
-        tokio::task::spawn_local(async move {
-            tokio::time::sleep(ENDS_WITHIN).await;
-            // Without a daemon there is nothing to say.
-            let _ = daemon.send(Input::Unlinked(name, leader)).await;
-        });
+        tell_later(&self.sender, ENDS_WITHIN, Input::Unlinked(name, leader));
         let is_published = entry.is_published();
         if let Some(entry) = self.machines.get_mut(&name) {
             entry.machine.addresses.clear();

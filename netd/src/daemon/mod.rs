@@ -14,6 +14,7 @@ mod ending;
 mod firewall;
 mod forwarding;
 mod healing;
+mod input;
 mod left_behind;
 mod links;
 mod observe;
@@ -32,7 +33,7 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use registry::cgroup2::Hierarchy;
-use registry::{HostId, LeaderId, MachineName};
+use registry::{HostId, MachineName};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -43,9 +44,9 @@ use crate::machines::{Claims, RegistryDir};
 use crate::nft;
 use crate::profiles::Profiles;
 use crate::ra::RaWire;
-use crate::rtnl::{LinkAddress, Monitor, Requests};
+use crate::rtnl::{Monitor, Requests};
 use crate::subnets::{Owner, SubnetStore};
-use crate::supervisors::{self, ConnectionId, SupervisorEvent};
+use crate::supervisors::{self, ConnectionId};
 use crate::sysctl::UndoRecord;
 use crate::upstream_dns::UpstreamDns;
 use crate::worker::Worker;
@@ -54,6 +55,8 @@ use crate::world::World;
 use firewall::Firewall;
 use healing::Healing;
 pub use healing::Remake;
+pub use input::Input;
+use input::tell_later;
 use links::OwnLink;
 pub(crate) use profile::facts as link_facts;
 pub use profile::load as load_profiles;
@@ -75,35 +78,6 @@ const RESYNCHRONIZE_AFTER: Duration = Duration::from_millis(100);
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How often it is looked for subnets that nobody has used for long.
 const LAPSE_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// What the daemon is told by its other tasks.
-#[derive(Debug)]
-pub enum Input {
-    /// Something came from a supervisor.
-    Supervisor(SupervisorEvent),
-    /// The leader of a machine has ended.
-    LeaderEnded(MachineName, LeaderId),
-    /// The supervisor of a machine has ended.
-    SupervisorEnded(MachineName, LeaderId),
-    /// A container on a bridge has these addresses.
-    Addresses(MachineName, LeaderId, Vec<LinkAddress>),
-    /// The supervisors of these names have ended without giving them back.
-    NamesLeft(Vec<MachineName>),
-    /// The link of a machine, which had this leader, went away some time ago.
-    Unlinked(MachineName, LeaderId),
-    /// The link with this index, of a machine that ended, was to be freed by now.
-    DeadLinkStays(u32),
-    /// A machine's record could not be written, some time ago.
-    PublishAgain(MachineName),
-    /// The host's name servers may have changed.
-    DnsChanged,
-}
-
-impl From<SupervisorEvent> for Input {
-    fn from(event: SupervisorEvent) -> Self {
-        Self::Supervisor(event)
-    }
-}
 
 /// Where the daemon keeps things.
 #[derive(Clone, Debug)]

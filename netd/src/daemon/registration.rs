@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::bridged::Following;
 use super::router_advertisements::by_advertisement;
-use super::{Daemon, Input};
+use super::{Daemon, Input, tell_later};
 use crate::log::Pace;
 use crate::machines::{Attachment, Machine};
 use crate::plan::{self, Role};
@@ -498,13 +498,9 @@ impl Daemon {
         if waits {
             return;
         }
-        let daemon = self.sender.clone();
-        let again = tokio::task::spawn_local(async move {
-            tokio::time::sleep(PUBLISH_AGAIN).await;
-            let _ = daemon.send(Input::PublishAgain(name)).await;
-        });
+        let again = tell_later(&self.sender, PUBLISH_AGAIN, Input::PublishAgain(name));
         entry.tasks.retain(|task| !task.is_finished());
-        entry.tasks.push(again.abort_handle());
+        entry.tasks.push(again);
     }
 
     /// What could not be written is tried again.

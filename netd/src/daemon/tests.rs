@@ -7,11 +7,13 @@ use std::os::fd::OwnedFd;
 use std::process::{Child, Command};
 use std::time::Duration;
 
+use registry::LeaderId;
 use registry::protocol::{Network, Registration, ToSupervisor};
 use tokio::task::LocalSet;
 
 use super::*;
-use crate::supervisors::{ConnectionId, Registering};
+use crate::rtnl::LinkAddress;
+use crate::supervisors::{ConnectionId, Registering, SupervisorEvent};
 
 mod scale;
 

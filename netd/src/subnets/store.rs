@@ -45,7 +45,8 @@ pub enum StoreError {
 impl SubnetStore {
     /// Reads what is kept below `directory`, which is made if it is not there.
     /// A file that cannot be understood is set aside as `NAME~corrupt` and
-    /// reported; what has not been used for 90 days is dropped.
+    /// reported; what has not been used for 90 days is dropped, and so is what was being
+    /// written when netd was killed.
     ///
     /// # Errors
     /// [`StoreError::Io`].
@@ -64,10 +65,15 @@ impl SubnetStore {
         for entry in fs::read_dir(directory).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let file_name = entry.file_name();
-            let Some(name) = file_name.to_str().and_then(|name| name.parse().ok()) else {
+            let Some(file_name) = file_name.to_str() else {
                 continue;
             };
-            store.load(name, &entry.path(), now);
+            if is_draft(file_name) {
+                // Of a netd that was killed while it wrote.
+                let _ = fs::remove_file(entry.path());
+            } else if let Ok(name) = file_name.parse() {
+                store.load(name, &entry.path(), now);
+            }
         }
         Ok(store)
     }
@@ -194,7 +200,7 @@ pub fn write(path: &Path, text: &str) -> Result<(), StoreError> {
         .file_name()
         .and_then(|name| name.to_str())
         .unwrap_or_default();
-    let draft = path.with_file_name(format!(".{name}.new"));
+    let draft = path.with_file_name(draft_of(name));
     if let Some(directory) = path.parent() {
         // Somebody may have removed it meanwhile.
         fs::create_dir_all(directory).map_err(failed)?;
@@ -204,6 +210,18 @@ pub fn write(path: &Path, text: &str) -> Result<(), StoreError> {
         .and_then(|file| file.sync_all())
         .map_err(failed)?;
     fs::rename(&draft, path).map_err(failed)
+}
+
+/// The name of a file while it is being written.
+fn draft_of(file_name: &str) -> String {
+    format!(".{file_name}.new")
+}
+
+fn is_draft(file_name: &str) -> bool {
+    let written = file_name
+        .strip_prefix('.')
+        .and_then(|rest| rest.strip_suffix(".new"));
+    written.is_some_and(|name| name.parse::<Owner>().is_ok())
 }
 
 struct Kept {
@@ -353,6 +371,18 @@ mod tests {
             SubnetStore::open(dir.path(), day(100)).unwrap();
             assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         }
+    }
+
+    #[test]
+    fn what_was_being_written_at_the_crash_is_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [".web.new", ".@lab.new", ".other", "notes"] {
+            fs::write(dir.path().join(name), "VERSION=1\n").unwrap();
+        }
+        SubnetStore::open(dir.path(), day(100)).unwrap();
+        assert!(!dir.path().join(".web.new").exists());
+        assert!(!dir.path().join(".@lab.new").exists());
+        assert!(dir.path().join(".other").exists());
     }
 
     proptest! {
