@@ -114,14 +114,19 @@ fn a_client_inside_renews_by_unicast() {
             "{}",
             told()
         );
-        member.run("kill -USR1 $(cat /client)");
-        let renewed = || told().matches(&obtained).count() == 2;
-        assert!(wait_until(SOON, renewed), "{}", told());
         let gateway = host_address(host, "vz-lab").replace("/24", "");
         let renewal = format!("sending renew to server {gateway}");
-        // The first word of it was answered: none went to everybody.
-        assert!(!told().contains("broadcasting renew"), "{}", told());
-        assert!(told().contains(&renewal), "{}", told());
+        // An answer that comes before udhcpc has closed the socket by which it asked goes
+        // to that one and is lost: it asks everybody then.
+        let by_unicast = (2..12).any(|times| {
+            let asked_all = told().matches("broadcasting renew").count();
+            member.run("kill -USR1 $(cat /client)");
+            let renewed = || told().matches(&obtained).count() == times;
+            assert!(wait_until(SOON, renewed), "{}", told());
+            assert!(told().contains(&renewal), "{}", told());
+            told().matches("broadcasting renew").count() == asked_all
+        });
+        assert!(by_unicast, "{}", told());
         member.run("kill $(cat /client)");
     });
 }
