@@ -122,20 +122,31 @@ impl Daemon {
             }
         }
         if role != Some(Role::BridgePort) {
-            self.retries.forget(index);
+            if role != Some(Role::Foreign) {
+                self.retries.forget(index);
+            }
             self.healing.ports.remove(&index);
         }
         match role {
             Some(Role::BridgePort) => {
                 self.follow_bridged(index);
-                let outcome = self.reconcile_port(index);
+                let mut outcome = self.reconcile_port(index);
+                let bridge = self.world.link(index).and_then(|link| link.controller);
+                if bridge.is_some_and(|bridge| !self.relay_on(bridge)) {
+                    outcome = Outcome::Failed;
+                }
                 self.note_outcome(index, outcome);
             }
             Some(Role::Foreign) => {
+                let outcome = Outcome::of(self.relay_on(index));
+                self.note_outcome(index, outcome);
                 self.notice_dead(index, subnets);
                 self.gather_orphans(index);
             }
-            Some(Role::Veth | Role::Zone(_)) | None => {}
+            Some(Role::Veth | Role::Zone(_)) => {}
+            None => {
+                self.relay_on(index);
+            }
         }
     }
 

@@ -20,6 +20,7 @@ mod links;
 mod observe;
 mod profile;
 mod registration;
+mod relay;
 mod retry;
 mod router_advertisements;
 mod status;
@@ -61,6 +62,7 @@ use links::OwnLink;
 pub(crate) use profile::facts as link_facts;
 pub use profile::load as load_profiles;
 use registration::Entry;
+use relay::Relays;
 use retry::Retries;
 use router_advertisements::Advertisements;
 use status::Queries;
@@ -155,6 +157,7 @@ pub struct Daemon {
     links: HashMap<u32, OwnLink>,
     zones: Zones,
     advertisements: Advertisements,
+    relays: Relays,
     /// Links that were put out of the way, until the kernel frees them.
     retired: HashSet<u32>,
     dirty: BTreeSet<u32>,
@@ -262,6 +265,7 @@ impl Daemon {
             links: HashMap::new(),
             zones: Zones::default(),
             advertisements,
+            relays: Relays::new(),
             retired: HashSet::new(),
             dirty: BTreeSet::new(),
             uplinks_dirty: true,
@@ -339,6 +343,7 @@ impl Daemon {
                 index = self.wire.asked() => {
                     self.start_dhcp(index);
                 }
+                heard = self.relays.next() => self.take_relayed(heard),
                 asked = self.advertisements.asked() => self.answer_solicitation(asked),
                 () = at(advertise_at) => self.advertise_what_is_due(),
                 query = self.queries.next() => self.answer(query),

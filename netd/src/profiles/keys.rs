@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::client::{self, ClientProfile, Identity};
 use super::criteria::Criteria;
 use super::profile::{Addresses, DhcpProfile, Profile, Subnet4};
+use super::relay::{self, RelayProfile};
 use super::router::{self, PrefixProfile, RouteProfile, RouterProfile};
 use crate::network_file::value::{boolean, bytes, number, shown, time_span};
 use crate::network_file::{Key, Wrong, words};
@@ -31,6 +32,7 @@ pub(super) struct Draft {
     pub mtu: Option<u32>,
     pub client: ClientProfile,
     pub router: RouterProfile,
+    pub relay: RelayProfile,
 }
 
 impl Draft {
@@ -45,6 +47,7 @@ impl Draft {
             mtu: self.mtu,
             client: self.client,
             router: self.router.bounded(),
+            relay: Some(self.relay).filter(|relay| !relay.targets.is_empty()),
         }
     }
 }
@@ -172,6 +175,15 @@ pub(super) const KEYS: &[Key<Draft>] = &[
         set(&mut d.client.route_metric, v, usual, |v| {
             number(v, 0, u32::MAX)
         })
+    }),
+    key("DHCPServer", "RelayTarget", |d, v| {
+        relay::add_targets(&mut d.relay.targets, v)
+    }),
+    key("DHCPServer", "RelayAgentCircuitId", |d, v| {
+        set(&mut d.relay.circuit, v, None, relay::id)
+    }),
+    key("DHCPServer", "RelayAgentRemoteId", |d, v| {
+        set(&mut d.relay.remote_id, v, None, relay::id)
     }),
     key("Network", "IPv6SendRA", |d, v| {
         set(&mut d.router.send, v, true, boolean)

@@ -11,6 +11,7 @@ mod glob;
 mod keys;
 mod netd_conf;
 mod profile;
+mod relay;
 mod router;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ pub use criteria::{HostFacts, LinkFacts};
 pub use discovery::Directories;
 pub use netd_conf::pools_of;
 pub use profile::{DhcpProfile, Profile, Subnet4};
+pub use relay::RelayProfile;
 pub use router::{PrefixProfile, RouteProfile, RouterProfile};
 
 use std::collections::BTreeSet;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 
 use super::client::ClientProfile;
+use super::relay::RelayProfile;
 use super::router::RouterProfile;
 use crate::dhcp::server::{DEFAULT_LEASE_TIME, MAX_LEASE_TIME, ServerConfig};
 use crate::network_file::{Wrong, value};
@@ -35,6 +36,8 @@ pub struct Profile {
     pub client: ClientProfile,
     /// What router advertisements say on it.
     pub router: RouterProfile,
+    /// What passes DHCP requests on to servers elsewhere; none where netd answers itself.
+    pub relay: Option<RelayProfile>,
 }
 
 /// An IPv4 subnet, by the host's address in it.
@@ -77,6 +80,7 @@ impl Default for Profile {
             mtu: None,
             client: ClientProfile::default(),
             router: RouterProfile::default(),
+            relay: None,
         }
     }
 }

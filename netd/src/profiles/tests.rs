@@ -121,6 +121,7 @@ fn every_key_has_its_effect() {
             mtu: Some(9216),
             client: ClientProfile::default(),
             router: RouterProfile::default(),
+            relay: None,
         }
     );
 }

@@ -94,7 +94,11 @@ impl Daemon {
         let Some(zone) = self.zones.zones.get(&link.index) else {
             return true;
         };
-        if zone.dhcp.is_none() && self.profile_of(link).dhcp_server {
+        let profile = self.profile_of(link);
+        if profile.relay.is_some() {
+            return self.relay_on(link.index);
+        }
+        if zone.dhcp.is_none() && profile.dhcp_server {
             match self.start_zone_dhcp(name, link) {
                 Ok(dhcp) => {
                     if let Some(zone) = self.zones.zones.get_mut(&link.index) {
@@ -211,8 +215,11 @@ impl Daemon {
         let Some(subnets) = self.links.get(&bridge).and_then(|own| own.subnets) else {
             return;
         };
-        let v4 = subnets.v4.and_then(|v4| self.member_v4(name, bridge, v4));
-        if v4.is_none() && subnets.v4.is_some() {
+        // Where a server elsewhere gives them out, netd has none to give.
+        let is_relayed = self.profile_of(link).relay.is_some();
+        let own = subnets.v4.filter(|_| !is_relayed);
+        let v4 = own.and_then(|v4| self.member_v4(name, bridge, v4));
+        if v4.is_none() && own.is_some() {
             tracing::error!(machine = %name, "its zone has no IPv4 address left for it");
         }
         let addresses = v4.map(IpNetwork::V4).into_iter();

@@ -7,6 +7,7 @@
 
 mod machine;
 mod option;
+mod socket;
 
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ mod tests;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 pub use machine::Relay;
+pub use socket::RelaySocket;
 
 /// What a relay does.
 #[derive(Clone, Debug, PartialEq, Eq)]
