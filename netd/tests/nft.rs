@@ -9,6 +9,8 @@ mod neighbours;
 mod owner;
 #[path = "nft/readback.rs"]
 mod readback;
+#[path = "nft/stations.rs"]
+mod stations;
 #[path = "nft/traffic.rs"]
 mod traffic;
 #[path = "nft/watch.rs"]

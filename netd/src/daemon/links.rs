@@ -263,8 +263,8 @@ impl Daemon {
         let profile = self.profile_of_index(index);
         let present = self.present(index);
         let before = self.store.kept(owner);
-        let kept = before.map(|kept| profile.fitting(kept));
-        let (fixed, prefix) = profile.v4_wanted();
+        let kept = before.map(|kept| profile.fitting(kept, owner.usual_prefix()));
+        let (fixed, prefix) = profile.v4_wanted(owner.usual_prefix());
         let asked = Subnets {
             v4: fixed,
             v6: profile.v6,

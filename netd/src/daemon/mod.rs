@@ -112,6 +112,12 @@ impl Places {
         self.state.join("subnets")
     }
 
+    /// The directory of the addresses that members of zones keep.
+    #[must_use]
+    pub fn members(&self) -> PathBuf {
+        self.state.join("members")
+    }
+
     /// The directory of the leases that DHCP clients have.
     #[must_use]
     pub fn client_leases(&self) -> PathBuf {
@@ -246,7 +252,7 @@ impl Daemon {
             host_id: HostId::load()?,
             boot_id: registry::leader::boot_id().map_err(system("read the boot id"))?,
             requests: Requests::new()?,
-            firewall: Firewall::new(nft_monitor, nft::Table::install(wire.log_group())?),
+            firewall: Firewall::install(nft_monitor, wire.log_group())?,
             wire,
             store: SubnetStore::open(&places.subnets(), SystemTime::now())?,
             worker,
@@ -289,6 +295,7 @@ impl Daemon {
         daemon.find_left_behind();
         daemon.reserve_present();
         daemon.reconcile().await;
+        daemon.firewall.all_are_known();
         dns_watch::start(daemon.sender.clone());
         daemon.listen_for_supervisors()?;
         Ok(daemon)

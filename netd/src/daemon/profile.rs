@@ -6,10 +6,9 @@ use registry::LINK_GROUP;
 use super::Daemon;
 use super::links::describe;
 use crate::network_file::Severity;
-use crate::plan::{self, Role};
-use crate::profiles::{Directories, HostFacts, LinkFacts, Profile, Profiles, Subnet4};
+use crate::profiles::{Directories, HostFacts, LinkFacts, Profile, Profiles};
 use crate::rtnl::{Link, LinkType};
-use crate::subnets::{Owner, Subnets, VETH_PREFIX, ZONE_PREFIX};
+use crate::subnets::{Owner, Subnets};
 
 /// Reads the files, and logs what is to be said of them.
 #[must_use]
@@ -27,13 +26,7 @@ pub fn load() -> Profiles {
 impl Daemon {
     /// What is to be of a link.
     pub(super) fn profile_of(&self, link: &Link) -> Profile {
-        let mut profile = self.profiles.for_link(&facts(link));
-        let is_zone = matches!(plan::role_of(link), Role::Zone(_));
-        if is_zone && profile.v4 == Subnet4::Any(VETH_PREFIX) {
-            // What a link has of which no file says anything else.
-            profile.v4 = Subnet4::Any(ZONE_PREFIX);
-        }
-        profile
+        self.profiles.for_link(&facts(link))
     }
 
     /// What is to be of the link with this index.

@@ -1,15 +1,14 @@
 //! A batch: what the kernel does wholly or not at all.
 
-use std::collections::BTreeSet;
-
 use netlink_packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE};
 use netlink_packet_netfilter::nftables::{NfTablesMessage, TableFlags};
 
 use super::messages;
 use super::rules::{BY_LINK, IPV4_HOSTS, Layout, link_element};
+use super::sets::Ours;
 use super::table::GoneLink;
 
-/// How many elements a message removes: its length is 16 bits, and an element takes 24.
+/// How many elements a message has: its length is 16 bits, and an element takes 36 bytes.
 const ELEMENTS_AT_ONCE: usize = 1024;
 
 /// One message of a batch.
@@ -40,10 +39,7 @@ impl Batch {
         for (set, id) in layout.sets.iter().zip(1..) {
             let what = format!("set {}", set.name);
             batch.create(NfTablesMessage::NewSet(messages::new_set(set, id)), &what);
-            if let Some(elements) = set.elements.wanted().filter(|all| !all.is_empty()) {
-                let elements = messages::elements(set.name, elements.iter().cloned());
-                batch.create(NfTablesMessage::NewSetElement(elements), &what);
-            }
+            batch.add_elements(set.name, set.elements.wanted().into_iter().flatten());
         }
         for chain in &layout.chains {
             let what = format!("chain {}", chain.name);
@@ -78,24 +74,19 @@ impl Batch {
         batch
     }
 
-    /// Makes a set of link indices from `before` into `after`.
-    pub fn change_links(set: &str, before: &BTreeSet<u32>, after: &BTreeSet<u32>) -> Batch {
-        let encode = |indices: Vec<&u32>| -> Vec<Vec<u8>> {
-            indices
-                .into_iter()
-                .map(|&index| link_element(index))
-                .collect()
-        };
+    /// Takes elements of our own away, all of which are there, and adds others.
+    pub fn change(gone: &Ours, new: &Ours) -> Batch {
         let mut batch = Batch::default();
-        let gone = encode(before.difference(after).collect());
-        if !gone.is_empty() {
-            let message = NfTablesMessage::DeleteSetElement(messages::elements(set, gone));
-            batch.push(message, 0, &format!("elements of set {set}"));
+        for (set, elements) in gone {
+            let elements: Vec<_> = elements.iter().cloned().collect();
+            for some in elements.chunks(ELEMENTS_AT_ONCE) {
+                let message = messages::elements(set, some.iter().cloned());
+                let message = NfTablesMessage::DeleteSetElement(message);
+                batch.push(message, 0, &format!("elements of set {set}"));
+            }
         }
-        let new = encode(after.difference(before).collect());
-        if !new.is_empty() {
-            let message = NfTablesMessage::NewSetElement(messages::elements(set, new));
-            batch.create(message, &format!("elements of set {set}"));
+        for (set, elements) in new {
+            batch.add_elements(set, elements);
         }
         batch
     }
@@ -115,6 +106,11 @@ impl Batch {
         batch
     }
 
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
     /// The messages; the last one asks for an acknowledgement.
     pub fn into_steps(mut self) -> Vec<Step> {
         if let Some(last) = self.steps.last_mut() {
@@ -125,6 +121,15 @@ impl Batch {
 
     fn create(&mut self, message: NfTablesMessage, what: &str) {
         self.push(message, NLM_F_CREATE, what);
+    }
+
+    fn add_elements<'a>(&mut self, set: &str, elements: impl IntoIterator<Item = &'a Vec<u8>>) {
+        let elements: Vec<_> = elements.into_iter().cloned().collect();
+        for some in elements.chunks(ELEMENTS_AT_ONCE) {
+            let message = messages::elements(set, some.iter().cloned());
+            let what = format!("elements of set {set}");
+            self.create(NfTablesMessage::NewSetElement(message), &what);
+        }
     }
 
     fn destroy(&mut self, set: &str, elements: impl IntoIterator<Item = Vec<u8>>) {

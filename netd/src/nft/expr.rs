@@ -22,6 +22,10 @@ const NEXT_REG: Register = Register::Reg32_01;
 /// Number of register 1, for the expressions that are written attribute by attribute.
 const REG_NUMBER: u32 = 1;
 
+/// NFT_LOOKUP_F_INV: true for what is not in the set.
+const LOOKUP_INVERTED: u32 = 1;
+
+const PAYLOAD_LINK_HEADER: u32 = 0;
 const PAYLOAD_NETWORK_HEADER: u32 = 1;
 const PAYLOAD_TRANSPORT_HEADER: u32 = 2;
 
@@ -277,6 +281,66 @@ pub(super) fn ct_status_any(bits: u32) -> Code {
     ct_any(CT_STATUS, bits)
 }
 
+/// The packet came in by a link whose index is not in the named set.
+pub(super) fn not_from_link_in(set: &str) -> Code {
+    vec![load_meta(MetaKey::Iif), look_up_by(set, LOOKUP_INVERTED)]
+}
+
+/// The frame carries this protocol, by its number of IEEE 802.
+pub(super) fn ether_type(number: u16) -> Code {
+    compare_meta(
+        MetaKey::EtherTypeProtocol,
+        Operator::Equal,
+        number.to_be_bytes().to_vec(),
+    )
+}
+
+/// A field of a frame that says whose it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Claim {
+    base: u32,
+    offset: u32,
+    length: u32,
+}
+
+/// The Ethernet address that a frame comes from.
+pub(super) const ETHERNET_SOURCE: Claim = claim(PAYLOAD_LINK_HEADER, 6, 6);
+/// The sender's IPv4 address in ARP (RFC 826).
+pub(super) const ARP_SENDER: Claim = claim(PAYLOAD_NETWORK_HEADER, 14, 4);
+/// The source of an IPv4 packet.
+pub(super) const IPV4_SENDER: Claim = claim(PAYLOAD_NETWORK_HEADER, 12, 4);
+/// The source of an IPv6 packet.
+pub(super) const IPV6_SENDER: Claim = claim(PAYLOAD_NETWORK_HEADER, 8, 16);
+/// The target of a Neighbour Advertisement (RFC 4861, section 4.4).
+pub(super) const ADVERTISED: Claim = claim(PAYLOAD_TRANSPORT_HEADER, 8, 16);
+
+const fn claim(base: u32, offset: u32, length: u32) -> Claim {
+    Claim {
+        base,
+        offset,
+        length,
+    }
+}
+
+/// What the frame claims is in the set `taken`, and not with its incoming link in `own`.
+pub(super) fn is_anothers(claim: Claim, own: &str, taken: &str) -> Code {
+    let load = |register| {
+        Expressions::Payload(vec![
+            Payload::DestinationRegister(register),
+            Payload::Base(claim.base),
+            Payload::Offset(claim.offset),
+            Payload::Len(claim.length),
+        ])
+    };
+    vec![
+        load_meta(MetaKey::Iif),
+        load(NEXT_REG),
+        look_up_by(own, LOOKUP_INVERTED),
+        load(REG),
+        look_up(taken),
+    ]
+}
+
 /// Ends the chain and lets the packet pass on.
 pub(super) fn accept() -> Code {
     vec![verdict(NF_ACCEPT)]
@@ -352,11 +416,15 @@ fn compare_by(operator: Operator, value: Vec<u8>) -> Expressions {
 }
 
 fn look_up(set: &str) -> Expressions {
+    // Said although it is the default: an inverted look-up must not pass for ours.
+    look_up_by(set, 0)
+}
+
+fn look_up_by(set: &str, flags: u32) -> Expressions {
     Expressions::Lookup(vec![
         Lookup::Set(set.to_owned()),
         Lookup::SourceRegister(REG),
-        // Said although it is the default: an inverted look-up must not pass for ours.
-        Lookup::Flags(0),
+        Lookup::Flags(flags),
     ])
 }
 

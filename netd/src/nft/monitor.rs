@@ -18,7 +18,8 @@ const WATCHING: &str = "watching the firewall table";
 /// The bit of nf_tables' multicast group, NFNLGRP_NFTABLES (7).
 const GROUP_NFTABLES: u32 = 1 << (7 - 1);
 const SUBSYSTEM_NFTABLES: u8 = 10;
-const FAMILY_INET: u8 = 1;
+/// The families of our tables.
+const FAMILIES: [u8; 2] = [1, 7];
 /// In all messages about what a table holds the first attribute is the table's name.
 const ATTRIBUTE_TABLE: u16 = 1;
 /// Length of the header of nf_tables' messages (struct nfgenmsg).
@@ -220,7 +221,9 @@ fn text(bytes: &[u8]) -> String {
 
 /// The message is about our table, or about something in it.
 fn is_ours(message: &[u8]) -> bool {
-    message.get(HEADER_LEN) == Some(&FAMILY_INET)
+    message
+        .get(HEADER_LEN)
+        .is_some_and(|family| FAMILIES.contains(family))
         && attributes(message)
             .find(|attribute| attribute.kind() == ATTRIBUTE_TABLE)
             .is_some_and(|attribute| text(attribute.value()) == TABLE_NAME)

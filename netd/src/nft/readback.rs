@@ -144,6 +144,18 @@ fn chain_as_wanted(socket: &mut NftSocket, chain: &Chain) -> Result<bool, NftErr
     })
 }
 
+/// The elements of a set; none where there is no such set.
+pub(super) fn elements(
+    socket: &mut NftSocket,
+    set: &str,
+) -> Result<Option<BTreeSet<Vec<u8>>>, NftError> {
+    let request = NfTablesMessage::GetSetElement(messages::elements(set, []));
+    Ok(match socket.dump(READING, request)? {
+        Dump::Interrupted => None,
+        Dump::Whole(answer) => Some(keys(&answer)),
+    })
+}
+
 fn set_as_wanted(socket: &mut NftSocket, set: &Set) -> Result<Option<bool>, NftError> {
     let request = NfTablesMessage::GetSet(messages::set_name(set.name));
     let same = match socket.get(READING, request)? {
@@ -156,11 +168,7 @@ fn set_as_wanted(socket: &mut NftSocket, set: &Set) -> Result<Option<bool>, NftE
         // Elements that packets add are as they should be, whatever they are.
         return Ok(Some(same));
     };
-    let request = NfTablesMessage::GetSetElement(messages::elements(set.name, []));
-    match socket.dump(READING, request)? {
-        Dump::Interrupted => Ok(None),
-        Dump::Whole(answer) => Ok(Some(keys(&answer) == *wanted)),
-    }
+    Ok(elements(socket, set.name)?.map(|have| have == *wanted))
 }
 
 /// The keys of set elements.

@@ -22,19 +22,19 @@
 //!
 //! Addresses that are known (all sources that were heard of) cost nothing, so ordinary
 //! traffic never meets a limit: the 13 IPv4 sources of a /28 may even come up at once, and
-//! whoever is asked once a minute is known each time.
+//! whoever is asked once a minute is known each time. A zone's members are known from the
+//! start: their addresses are what netd gave them, so there are as many as there are machines.
 //!
 //! When a link ends, its elements are removed ([`super::Table::forget`]); what cannot be named ends
 //! by its time.
 
-use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use netlink_packet_netfilter::nftables::InetHookNumber;
 
 use super::expr::{self, Code, Family, Limit, Transport};
-use super::sets::{Elements, Kind, Set};
+use super::sets::{Elements, Kind, Ours, Set};
 
 /// Set of link indices that new flows from outside may enter (`Inbound=yes`).
 pub const INBOUND_OPEN: &str = "inbound_open";
@@ -47,6 +47,10 @@ const NOT_FROM_CONTAINERS: &str = "icmpv6_of_routers";
 pub(super) const IPV4_HOSTS: &str = "ipv4_hosts";
 /// Set of the IPv6 addresses that were heard of, by link.
 const IPV6_HOSTS: &str = "ipv6_hosts";
+/// Set of the IPv4 addresses of zones' members, by the zone's bridge.
+pub(super) const IPV4_MEMBERS: &str = "ipv4_members";
+/// Set of the IPv6 addresses of zones' members, by the zone's bridge.
+pub(super) const IPV6_MEMBERS: &str = "ipv6_members";
 /// Set of the links that new IPv4 sources come from.
 const NEW_IPV4_SOURCES: &str = "new_ipv4_sources";
 /// Set of the links that new IPv6 sources come from.
@@ -108,15 +112,15 @@ pub const POSTROUTING: &str = "postrouting";
 /// UDP port of a DHCP server, RFC 2131 section 4.1.
 const DHCP_SERVER_PORT: u16 = 67;
 /// UDP port of a DHCP client, RFC 2131 section 4.1.
-const DHCP_CLIENT_PORT: u16 = 68;
+pub(super) const DHCP_CLIENT_PORT: u16 = 68;
 /// UDP port of a DHCPv6 client, RFC 8415 section 7.2.
-const DHCPV6_CLIENT_PORT: u16 = 546;
+pub(super) const DHCPV6_CLIENT_PORT: u16 = 546;
 /// ICMP Redirect, RFC 792.
 const ICMP_REDIRECT: u8 = 5;
 /// ICMPv6 Router Solicitation, RFC 4861 section 4.1.
 const ROUTER_SOLICITATION: u8 = 133;
 /// ICMPv6 Router Advertisement and Redirect, RFC 4861 sections 4.2 and 4.5.
-const ROUTER_TYPES: [u8; 2] = [134, 137];
+pub(super) const ROUTER_TYPES: [u8; 2] = [134, 137];
 /// What a host may send before it has an address: MLD report and done (RFC 2710, RFC
 /// 3590), Router Solicitation and Neighbour Solicitation (RFC 4861 sections 4.1 and
 /// 4.3), MLDv2 report (RFC 3810).
@@ -163,22 +167,16 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// The table for links of `group`, whose DHCP requests are logged to `dhcp_log`, with these link indices open to the outside.
-    pub fn new(group: u32, dhcp_log: Option<u16>, inbound_open: &BTreeSet<u32>) -> Layout {
+    /// The table for links of `group`, whose DHCP requests are logged to `dhcp_log`, with these
+    /// elements of our own.
+    pub fn new(group: u32, dhcp_log: Option<u16>, ours: &Ours) -> Layout {
         Layout {
             sets: vec![
                 icmpv6_types(NOT_FROM_CONTAINERS, &ROUTER_TYPES),
                 icmpv6_types(FROM_UNSPECIFIED, &UNSPECIFIED_TYPES),
-                Set {
-                    name: INBOUND_OPEN,
-                    kind: Kind::Link,
-                    elements: Elements::Ours(
-                        inbound_open
-                            .iter()
-                            .map(|&index| link_element(index))
-                            .collect(),
-                    ),
-                },
+                Set::ours(INBOUND_OPEN, Kind::Link, ours),
+                Set::ours(IPV4_MEMBERS, Kind::LinkAndIpv4, ours),
+                Set::ours(IPV6_MEMBERS, Kind::LinkAndIpv6, ours),
                 of_packets(IPV4_HOSTS, Kind::LinkAndIpv4, IPV4_REMEMBERED),
                 of_packets(IPV6_HOSTS, Kind::LinkAndIpv6, REMEMBERED),
                 of_packets(NEW_IPV4_SOURCES, Kind::Link, LIMIT_KEPT),
@@ -201,12 +199,17 @@ pub(super) fn link_element(index: u32) -> Vec<u8> {
     index.to_ne_bytes().to_vec()
 }
 
-/// An address of a link as an element of [`IPV4_HOSTS`].
+/// An address of a link as an element of [`IPV4_HOSTS`] and [`IPV4_MEMBERS`].
 pub(super) fn host_element(index: u32, address: Ipv4Addr) -> Vec<u8> {
     [index.to_ne_bytes(), address.octets()].concat()
 }
 
-fn icmpv6_types(name: &'static str, types: &[u8]) -> Set {
+/// An address of a link as an element of [`IPV6_HOSTS`] and [`IPV6_MEMBERS`].
+pub(super) fn host_element_v6(index: u32, address: Ipv6Addr) -> Vec<u8> {
+    [index.to_ne_bytes().as_slice(), &address.octets()].concat()
+}
+
+pub(super) fn icmpv6_types(name: &'static str, types: &[u8]) -> Set {
     Set {
         name,
         kind: Kind::Icmpv6Type,
@@ -222,7 +225,7 @@ fn of_packets(name: &'static str, kind: Kind, remembered: Duration) -> Set {
     }
 }
 
-fn rule(comment: &'static str, parts: impl IntoIterator<Item = Code>) -> Rule {
+pub(super) fn rule(comment: &'static str, parts: impl IntoIterator<Item = Code>) -> Rule {
     Rule {
         code: parts.into_iter().flatten().collect(),
         comment,
@@ -354,6 +357,14 @@ fn prerouting(group: u32, dhcp_log: Option<u16>) -> Chain {
                 [expr::source_has_no_route_back(), drop()],
             ),
             rule(
+                "member of a zone",
+                [v4(), expr::ipv4_source_in(IPV4_MEMBERS), expr::accept()],
+            ),
+            rule(
+                "member of a zone",
+                [v6(), expr::ipv6_source_in(IPV6_MEMBERS), expr::accept()],
+            ),
+            rule(
                 "known source",
                 [
                     v4(),
@@ -406,6 +417,24 @@ fn forward(group: u32) -> Chain {
                 "answers",
                 [
                     expr::ct_state_any(expr::CT_ESTABLISHED_OR_RELATED),
+                    expr::accept(),
+                ],
+            ),
+            rule(
+                "to a member of a zone",
+                [
+                    between(),
+                    v4(),
+                    expr::ipv4_destination_in(IPV4_MEMBERS),
+                    expr::accept(),
+                ],
+            ),
+            rule(
+                "to a member of a zone",
+                [
+                    between(),
+                    v6(),
+                    expr::ipv6_destination_in(IPV6_MEMBERS),
                     expr::accept(),
                 ],
             ),
@@ -489,13 +518,14 @@ mod tests {
 
     #[test]
     fn the_number_of_rules_does_not_depend_on_the_links() {
-        let count = |open: &BTreeSet<u32>| {
-            Layout::new(1, Some(1), open)
+        let count = |open: std::ops::Range<u32>| {
+            let open = open.map(link_element).collect();
+            Layout::new(1, Some(1), &Ours::from([(INBOUND_OPEN, open)]))
                 .chains
                 .iter()
                 .map(|chain| chain.rules.len())
                 .sum::<usize>()
         };
-        assert_eq!(count(&BTreeSet::new()), count(&(2..4000).collect()));
+        assert_eq!(count(0..0), count(2..4000));
     }
 }

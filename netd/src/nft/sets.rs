@@ -1,6 +1,6 @@
 //! Sets: what their elements are, and where those come from.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// The most elements of a set that packets fill, about 8 MB. What finds no place in it
@@ -18,6 +18,14 @@ pub(super) enum Kind {
     LinkAndIpv4,
     /// A link index and an IPv6 address.
     LinkAndIpv6,
+    /// A link index and an Ethernet address.
+    LinkAndMac,
+    /// An IPv4 address.
+    Ipv4,
+    /// An IPv6 address.
+    Ipv6,
+    /// An Ethernet address.
+    Mac,
 }
 
 impl Kind {
@@ -26,6 +34,7 @@ impl Kind {
     pub fn shown_as(self) -> u32 {
         const IPV4: u32 = 7;
         const IPV6: u32 = 8;
+        const ETHERNET: u32 = 9;
         const LINK: u32 = 20;
         const ICMPV6_TYPE: u32 = 29;
         // The parts of a compound are six bits each.
@@ -34,15 +43,22 @@ impl Kind {
             Kind::Link => LINK,
             Kind::LinkAndIpv4 => LINK << 6 | IPV4,
             Kind::LinkAndIpv6 => LINK << 6 | IPV6,
+            Kind::LinkAndMac => LINK << 6 | ETHERNET,
+            Kind::Ipv4 => IPV4,
+            Kind::Ipv6 => IPV6,
+            Kind::Mac => ETHERNET,
         }
     }
 
-    /// Length of an element in bytes.
+    /// Length of an element in bytes; each part of a compound is filled up to whole words.
     pub fn length(self) -> u32 {
         match self {
             Kind::Icmpv6Type => 1,
-            Kind::Link => 4,
+            Kind::Link | Kind::Ipv4 => 4,
+            Kind::Mac => 6,
             Kind::LinkAndIpv4 => 8,
+            Kind::LinkAndMac => 12,
+            Kind::Ipv6 => 16,
             Kind::LinkAndIpv6 => 20,
         }
     }
@@ -50,9 +66,9 @@ impl Kind {
     /// The byte order of the elements; `None` where the parts have one each.
     pub fn byte_order(self) -> Option<ByteOrder> {
         match self {
-            Kind::Icmpv6Type => Some(ByteOrder::Network),
+            Kind::Icmpv6Type | Kind::Ipv4 | Kind::Ipv6 | Kind::Mac => Some(ByteOrder::Network),
             Kind::Link => Some(ByteOrder::Host),
-            Kind::LinkAndIpv4 | Kind::LinkAndIpv6 => None,
+            Kind::LinkAndIpv4 | Kind::LinkAndIpv6 | Kind::LinkAndMac => None,
         }
     }
 }
@@ -63,6 +79,9 @@ pub(super) enum ByteOrder {
     Host,
     Network,
 }
+
+/// Elements that we set, by the name of their set.
+pub(super) type Ours = BTreeMap<&'static str, BTreeSet<Vec<u8>>>;
 
 /// Where the elements of a set come from.
 #[derive(Debug, Clone)]
@@ -94,6 +113,16 @@ pub(super) struct Set {
 }
 
 impl Set {
+    /// A set whose elements are those of its name among `ours`.
+    pub fn ours(name: &'static str, kind: Kind, ours: &Ours) -> Set {
+        let elements = ours.get(name).cloned().unwrap_or_default();
+        Set {
+            name,
+            kind,
+            elements: Elements::Ours(elements),
+        }
+    }
+
     /// How many elements to make room for, if that is known beforehand.
     pub fn size(&self) -> Option<u32> {
         match &self.elements {

@@ -28,6 +28,27 @@ const KERNEL: SocketAddrNetlink = SocketAddrNetlink::new(0, 0);
 /// An answer has this many datagrams at most; a bound for a kernel that never ends one.
 const MAX_DATAGRAMS: usize = 4096;
 
+/// Messages up to this length, in bytes, fit the usual room of a socket.
+const SENT_USUALLY: usize = 64 * 1024;
+
+/// What a table filters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// What the host receives, forwards and sends.
+    Inet,
+    /// What passes bridges.
+    Bridge,
+}
+
+impl std::fmt::Display for Family {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Inet => "inet",
+            Self::Bridge => "bridge",
+        })
+    }
+}
+
 /// What a dump gave.
 #[derive(Debug)]
 pub(super) enum Dump {
@@ -42,12 +63,14 @@ pub(super) enum Dump {
 pub(super) struct NftSocket {
     fd: OwnedFd,
     port: u32,
+    family: Family,
     buffer: Vec<u8>,
     sequence: u32,
 }
 
 impl NftSocket {
-    pub fn open() -> Result<NftSocket, NftError> {
+    /// For tables of this family.
+    pub fn open(family: Family) -> Result<NftSocket, NftError> {
         let fd = open(0).map_err(NftError::Open)?;
         let port = rustix::net::getsockname(&fd)
             .and_then(SocketAddrNetlink::try_from)
@@ -56,6 +79,7 @@ impl NftSocket {
         Ok(NftSocket {
             fd,
             port,
+            family,
             buffer: vec![0; DATAGRAM_MAX],
             sequence: 0,
         })
@@ -129,7 +153,7 @@ impl NftSocket {
             netlink::append(
                 &mut bytes,
                 sequence,
-                nftables(message, NLM_F_REQUEST | flags),
+                self.nftables(message, NLM_F_REQUEST | flags),
             );
             names.push((sequence, what));
         }
@@ -184,7 +208,7 @@ impl NftSocket {
     ) -> Result<Vec<(NetlinkHeader, NfTablesMessage)>, NftError> {
         let sequence = self.next_sequence();
         let mut bytes = Vec::with_capacity(256);
-        netlink::append(&mut bytes, sequence, nftables(message, flags));
+        netlink::append(&mut bytes, sequence, self.nftables(message, flags));
         self.send(doing, &bytes)?;
         let mut answers = Vec::new();
         let mut complete = flags & NLM_F_DUMP != NLM_F_DUMP;
@@ -230,7 +254,22 @@ impl NftSocket {
         self.sequence
     }
 
+    fn nftables(&self, message: NfTablesMessage, flags: u16) -> NetlinkMessage<NetfilterMessage> {
+        let family = match self.family {
+            Family::Inet => NetfilterProtoFamily::Inet,
+            Family::Bridge => NetfilterProtoFamily::Bridge,
+        };
+        let header = NetfilterHeader::new(family, 0, 0);
+        with_flags(NetfilterMessage::new(header, message), flags)
+    }
+
     fn send(&self, doing: &'static str, bytes: &[u8]) -> Result<(), NftError> {
+        if bytes.len() > SENT_USUALLY {
+            // A transaction is one message, whatever is in it. Where this is not allowed,
+            // the message is refused.
+            let room = bytes.len().saturating_mul(2);
+            let _ = rustix::net::sockopt::set_socket_send_buffer_size_force(&self.fd, room);
+        }
         let sent =
             rustix::net::sendto(&self.fd, bytes, SendFlags::empty(), &KERNEL).map_err(|error| {
                 NftError::Send {
@@ -283,11 +322,6 @@ pub(super) fn open(groups: u32) -> io::Result<OwnedFd> {
 fn control(message: ControlMessage) -> NetlinkMessage<NetfilterMessage> {
     let header = NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, SUBSYSTEM_NFTABLES);
     with_flags(NetfilterMessage::new(header, message), NLM_F_REQUEST)
-}
-
-fn nftables(message: NfTablesMessage, flags: u16) -> NetlinkMessage<NetfilterMessage> {
-    let header = NetfilterHeader::new(NetfilterProtoFamily::Inet, 0, 0);
-    with_flags(NetfilterMessage::new(header, message), flags)
 }
 
 fn with_flags(message: NetfilterMessage, flags: u16) -> NetlinkMessage<NetfilterMessage> {

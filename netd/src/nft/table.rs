@@ -10,14 +10,17 @@ use super::batch::Batch;
 use super::error::NftError;
 use super::readback::{self, Found, Head};
 use super::rules::{self, INBOUND_OPEN, Layout};
-use super::socket::NftSocket;
+use super::sets::Ours;
+use super::socket::{Family, NftSocket};
+use super::stations::{self, Changes};
 
-/// Name of the table; its family is `inet`.
+/// Name of the table, in whichever family.
 pub const TABLE_NAME: &str = "rspawn";
 
 const INSTALLING: &str = "writing the firewall table";
 const ADOPTING: &str = "taking over the firewall table";
 const OPENING: &str = "changing which links are open to the outside";
+const CHANGING: &str = "changing who is in a zone";
 const FORGETTING: &str = "removing what packets of ended links left in the firewall table";
 const REMOVING: &str = "removing the firewall table";
 
@@ -75,10 +78,14 @@ impl GoneLink {
 #[derive(Debug)]
 pub struct Table {
     socket: NftSocket,
+    family: Family,
     protection: Protection,
     /// Where DHCP requests are logged to.
     dhcp_log: Option<u16>,
-    inbound_open: BTreeSet<u32>,
+    /// The elements that are ours to say.
+    ours: Ours,
+    /// Those of them that an earlier run left and nobody has confirmed.
+    unconfirmed: Ours,
     /// Whether the kernel can remove what may or may not be there.
     can_destroy: bool,
     /// Generation of the ruleset at which the table was last seen intact.
@@ -98,14 +105,16 @@ impl Table {
     /// [`NftError::Owned`] if another living process owns the table;
     /// [`NftError::Refused`] without CAP_NET_ADMIN, or if the kernel lacks what a rule needs.
     pub fn install(dhcp_log: Option<u16>) -> Result<Table, NftError> {
-        match Table::install_as(Protection::Owned, dhcp_log) {
-            // What kernels answer that know no such flags: 5.12 to 6.8, and before.
-            Err(error) if matches!(error.refusal(), Some(libc::EOPNOTSUPP | libc::EINVAL)) => {
-                tracing::debug!("this kernel's nf_tables cannot protect a table from others");
-                Table::install_as(Protection::Watched, dhcp_log)
-            }
-            result => result,
-        }
+        best(|protection| Table::install_as(protection, dhcp_log))
+    }
+
+    /// As [`Table::install`], the table for what passes the bridges of zones.
+    ///
+    /// # Errors
+    /// As [`Table::install`]; where the kernel has no nf_tables for bridges
+    /// (`CONFIG_NF_TABLES_BRIDGE`), [`NftError::Refused`].
+    pub fn install_for_bridges() -> Result<Table, NftError> {
+        best(|protection| Table::install_table(Family::Bridge, protection, None))
     }
 
     /// Like [`Table::install`], with this protection and no other.
@@ -114,16 +123,39 @@ impl Table {
     /// As [`Table::install`], and [`NftError::Refused`] with `EOPNOTSUPP` or `EINVAL` where
     /// the kernel cannot protect a table.
     pub fn install_as(protection: Protection, dhcp_log: Option<u16>) -> Result<Table, NftError> {
+        Table::install_table(Family::Inet, protection, dhcp_log)
+    }
+
+    fn install_table(
+        family: Family,
+        protection: Protection,
+        dhcp_log: Option<u16>,
+    ) -> Result<Table, NftError> {
         let mut table = Table {
-            socket: NftSocket::open()?,
+            socket: NftSocket::open(family)?,
+            family,
             protection,
             dhcp_log,
-            inbound_open: BTreeSet::new(),
+            ours: Ours::new(),
+            unconfirmed: Ours::new(),
             can_destroy: true,
             intact_at: None,
         };
+        // Who was there is there until somebody says that he is not: meanwhile nothing of
+        // theirs is held back.
+        for set in stations::sets_of(family) {
+            let found = readback::elements(&mut table.socket, set)?.unwrap_or_default();
+            table.ours.insert(set, found);
+        }
+        table.unconfirmed = table.ours.clone();
         table.heal()?;
         Ok(table)
+    }
+
+    /// What the table filters.
+    #[must_use]
+    pub fn family(&self) -> Family {
+        self.family
     }
 
     /// How the table is guarded.
@@ -183,23 +215,75 @@ impl Table {
     /// # Errors
     /// As [`Table::heal`].
     pub fn set_inbound_open(&mut self, links: &BTreeSet<u32>) -> Result<(), NftError> {
-        if *links == self.inbound_open {
+        let wanted = links.iter().copied().map(rules::link_element).collect();
+        let before = self.ours.get(INBOUND_OPEN).cloned().unwrap_or_default();
+        let gone = Ours::from([(INBOUND_OPEN, before)]);
+        self.change(OPENING, &gone, Ours::from([(INBOUND_OPEN, wanted)]))
+    }
+
+    /// Notes who came to zones and who went. Writes only the difference, in one transaction.
+    ///
+    /// # Errors
+    /// As [`Table::heal`], by which what failed is done.
+    pub fn change_stations(&mut self, changes: &Changes) -> Result<(), NftError> {
+        let gone = stations::elements_of(self.family, &changes.gone);
+        let come = stations::elements_of(self.family, &changes.come);
+        for (set, elements) in &come {
+            if let Some(unconfirmed) = self.unconfirmed.get_mut(set) {
+                unconfirmed.retain(|element| !elements.contains(element));
+            }
+        }
+        self.change(CHANGING, &gone, come)
+    }
+
+    /// Removes those that an earlier run left and that did not come since.
+    ///
+    /// # Errors
+    /// As [`Table::change_stations`].
+    pub fn remove_unconfirmed(&mut self) -> Result<(), NftError> {
+        let gone = std::mem::take(&mut self.unconfirmed);
+        self.change(CHANGING, &gone, Ours::new())
+    }
+
+    /// Takes away of our elements those that are `gone` and have not `come` too.
+    fn change(&mut self, doing: &'static str, gone: &Ours, come: Ours) -> Result<(), NftError> {
+        let (mut less, mut more) = (Ours::new(), Ours::new());
+        for (set, elements) in gone {
+            let have = self.ours.entry(set).or_default();
+            let stays = |element: &Vec<u8>| come.get(set).is_some_and(|new| new.contains(element));
+            let leaving = elements.iter().filter(|element| !stays(element));
+            let leaving: BTreeSet<_> = leaving.filter(|e| have.remove(*e)).cloned().collect();
+            less.insert(set, leaving);
+        }
+        for (set, elements) in come {
+            let have = self.ours.entry(set).or_default();
+            let new = elements.into_iter().filter(|e| have.insert(e.clone()));
+            more.insert(set, new.collect());
+        }
+        let batch = Batch::change(&less, &more);
+        if batch.is_empty() {
             return Ok(());
         }
-        let before = std::mem::replace(&mut self.inbound_open, links.clone());
-        let batch = Batch::change_links(INBOUND_OPEN, &before, links);
-        self.intact_at = None;
-        match self.socket.transact(OPENING, batch) {
-            Ok(()) => Ok(()),
+        match self.transact_quietly(doing, batch) {
             // The table or the set is not what we left: then the whole of it is due.
             Err(error) if matches!(error.refusal(), Some(libc::ENOENT | libc::EEXIST)) => {
                 self.heal().map(|_| ())
             }
-            Err(error) => {
-                self.inbound_open = before;
-                Err(error)
-            }
+            result => result,
         }
+    }
+
+    /// Carries out what leaves the table as intact as it was, as long as nobody else changes
+    /// anything meanwhile.
+    fn transact_quietly(&mut self, doing: &'static str, batch: Batch) -> Result<(), NftError> {
+        let intact_at = self.intact_at.take();
+        let before = readback::generation(&mut self.socket)?;
+        self.socket.transact(doing, batch)?;
+        let after = readback::generation(&mut self.socket)?;
+        if intact_at == Some(before) && after == before.wrapping_add(1) {
+            self.intact_at = Some(after);
+        }
+        Ok(())
     }
 
     /// Removes what packets of these links have left in the sets. Does nothing where the
@@ -211,20 +295,14 @@ impl Table {
         if gone.is_empty() || !self.can_destroy {
             return Ok(());
         }
-        let before = readback::generation(&mut self.socket)?;
-        match self.socket.transact(FORGETTING, Batch::forget(gone)) {
+        // What packets add is not compared.
+        match self.transact_quietly(FORGETTING, Batch::forget(gone)) {
             Err(error) if matches!(error.refusal(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => {
                 self.can_destroy = false;
+                Ok(())
             }
-            result => result?,
+            result => result,
         }
-        // What packets add is not compared; so if nobody else changed anything meanwhile, the
-        // table is as intact as it was.
-        let after = readback::generation(&mut self.socket)?;
-        if self.intact_at == Some(before) && after == before.wrapping_add(1) {
-            self.intact_at = Some(after);
-        }
-        Ok(())
     }
 
     /// Removes the table from the kernel.
@@ -236,7 +314,10 @@ impl Table {
     }
 
     fn layout(&self) -> Layout {
-        Layout::new(LINK_GROUP, self.dhcp_log, &self.inbound_open)
+        match self.family {
+            Family::Inet => Layout::new(LINK_GROUP, self.dhcp_log, &self.ours),
+            Family::Bridge => Layout::of_bridges(&self.ours),
+        }
     }
 
     fn read(&mut self) -> Result<Found, NftError> {
@@ -270,13 +351,29 @@ impl Table {
     }
 }
 
-/// Removes the table when no daemon runs, for uninstalling. Tells whether there was one.
+fn best(install: impl Fn(Protection) -> Result<Table, NftError>) -> Result<Table, NftError> {
+    match install(Protection::Owned) {
+        // What kernels answer that know no such flags: 5.12 to 6.8, and before.
+        Err(error) if matches!(error.refusal(), Some(libc::EOPNOTSUPP | libc::EINVAL)) => {
+            tracing::debug!("this kernel's nf_tables cannot protect a table from others");
+            install(Protection::Watched)
+        }
+        result => result,
+    }
+}
+
+/// Removes the tables when no daemon runs, for uninstalling. Tells whether there was one.
 ///
 /// # Errors
 /// [`NftError::Owned`] if a living process owns the table; [`NftError::Refused`] without
 /// CAP_NET_ADMIN.
 pub fn remove() -> Result<bool, NftError> {
-    remove_by(&mut NftSocket::open()?)
+    // Where the kernel knows no such tables, there is none.
+    let of_bridges = match remove_by(&mut NftSocket::open(Family::Bridge)?) {
+        Err(error @ NftError::Owned { .. }) => return Err(error),
+        removed => removed.unwrap_or(false),
+    };
+    Ok(remove_by(&mut NftSocket::open(Family::Inet)?)? || of_bridges)
 }
 
 fn remove_by(socket: &mut NftSocket) -> Result<bool, NftError> {

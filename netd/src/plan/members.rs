@@ -8,6 +8,8 @@ use ipnetwork::{Ipv4Network, Ipv6Network};
 use registry::{Mac, MachineName};
 use siphasher::sip::SipHasher24;
 
+/// How many are tried at most, of a subnet that is wider than any zone has members.
+const CANDIDATES: u32 = 1 << 16;
 const HASH_KEY: (u64, u64) = (0x7273_7061_776e_2d6d, 0x656d_6265_722d_7631);
 
 /// The addresses that may be a member's, best first: beginning at a place that its name
@@ -19,17 +21,35 @@ pub fn member_addresses(
     name: &MachineName,
 ) -> impl Iterator<Item = Ipv4Addr> + use<> {
     let first = u32::from(subnet.network()).saturating_add(2);
-    let count = u32::from(subnet.broadcast()).saturating_sub(first);
+    let end = u32::from(subnet.broadcast()).max(first);
+    // What lies before those for others, and what lies behind them.
+    let left = u32::from(*dynamic.start()).clamp(first, end);
+    let right = u32::from(*dynamic.end()).saturating_add(1).clamp(left, end);
+    let count = (left - first) + (end - right);
     let mut hasher = SipHasher24::new_with_keys(HASH_KEY.0, HASH_KEY.1);
     hasher.write(name.as_bytes());
     let start = hasher.finish() as u32;
-    let dynamic = dynamic.clone();
-    (0..count)
-        .map(move |probe| {
-            let offset = (u64::from(start) + u64::from(probe)) % u64::from(count);
-            Ipv4Addr::from(first + offset as u32)
+    (0..count.min(CANDIDATES)).map(move |probe| {
+        let offset = (u64::from(start) + u64::from(probe)) % u64::from(count);
+        let address = first + offset as u32;
+        Ipv4Addr::from(if address < left {
+            address
+        } else {
+            address + (right - left)
         })
-        .filter(move |address| !dynamic.contains(address))
+    })
+}
+
+/// Whether an address may be a member's.
+#[must_use]
+pub fn is_member_address(
+    subnet: Ipv4Network,
+    dynamic: &RangeInclusive<Ipv4Addr>,
+    address: Ipv4Addr,
+) -> bool {
+    let first = u32::from(subnet.network()).saturating_add(2);
+    (first..u32::from(subnet.broadcast())).contains(&u32::from(address))
+        && !dynamic.contains(&address)
 }
 
 /// A member's address in an IPv6 subnet: the one that it would give itself there by its
@@ -69,6 +89,8 @@ mod tests {
             let base = u32::from(subnet.network());
             let dynamic = Ipv4Addr::from(base + offset)..=Ipv4Addr::from(base + offset + 9);
             let all: Vec<_> = member_addresses(subnet, &dynamic, &name).collect();
+            let fitting = subnet.iter().filter(|ip| is_member_address(subnet, &dynamic, *ip));
+            prop_assert_eq!(all.len(), fitting.count());
             let mut once = all.clone();
             once.sort();
             once.dedup();

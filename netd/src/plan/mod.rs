@@ -12,7 +12,7 @@ use crate::rtnl::{Link, LinkType, Route, is_link_local};
 use crate::subnets::Subnets;
 use crate::world::World;
 
-pub use members::{member_address_v6, member_addresses};
+pub use members::{is_member_address, member_address_v6, member_addresses};
 pub use subnets::{Wish, is_free};
 
 /// What a link is to netd.

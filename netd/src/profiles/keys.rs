@@ -10,7 +10,6 @@ use super::relay::{self, RelayProfile};
 use super::router::{self, PrefixProfile, RouteProfile, RouterProfile};
 use crate::network_file::value::{boolean, bytes, number, shown, time_span};
 use crate::network_file::{Key, Wrong, words};
-use crate::subnets::VETH_PREFIX;
 
 /// Below this a link has no IPv6 (RFC 8200, section 5).
 const MTU_MIN: u32 = 1280;
@@ -40,7 +39,7 @@ impl Draft {
     pub fn profile(self, name: &str) -> Profile {
         Profile {
             name: name.to_owned(),
-            v4: self.addresses.v4.unwrap_or(Subnet4::Any(VETH_PREFIX)),
+            v4: self.addresses.v4.unwrap_or(Subnet4::Usual),
             v6: self.addresses.v6,
             dhcp_server: self.dhcp_server.unwrap_or(true),
             dhcp: self.dhcp,
@@ -96,6 +95,10 @@ pub(super) const KEYS: &[Key<Draft>] = &[
     }),
     key("DHCPServer", "PoolSize", |d, v| {
         set(&mut d.dhcp.pool_size, v, 0, |v| number(v, 0, u32::MAX))
+    }),
+    key("DHCPServer", "MaxLeasesPerPort", |d, v| {
+        let most = |v: &str| number(v, 1, u32::MAX).map(Some);
+        set(&mut d.dhcp.max_per_port, v, None, most)
     }),
     key("Network", "DHCP", |d, v| {
         set(&mut d.client.dhcp, v, false, client::dhcp)

@@ -10,7 +10,7 @@ use super::relay::RelayProfile;
 use super::router::RouterProfile;
 use crate::dhcp::server::{DEFAULT_LEASE_TIME, MAX_LEASE_TIME, ServerConfig};
 use crate::network_file::{Wrong, value};
-use crate::subnets::{Subnets, VETH_PREFIX, is_for_hosts};
+use crate::subnets::{Subnets, is_for_hosts};
 
 /// The IPv4 subnets that can be a link's.
 const V4_PREFIXES: std::ops::RangeInclusive<u8> = 8..=30;
@@ -43,6 +43,8 @@ pub struct Profile {
 /// An IPv4 subnet, by the host's address in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subnet4 {
+    /// Any that a pool has, as wide as links of its kind usually have.
+    Usual,
     /// Any that a pool has, with a prefix of this length.
     Any(u8),
     /// This one, of which the host has the first address.
@@ -67,13 +69,16 @@ pub struct DhcpProfile {
     pub pool_offset: u32,
     /// How many there are of these; 0 for all up to the end of the subnet.
     pub pool_size: u32,
+    /// How many addresses whoever is behind one port of a zone may have beside the members';
+    /// none for what is usual.
+    pub max_per_port: Option<u32>,
 }
 
 impl Default for Profile {
     fn default() -> Self {
         Self {
             name: String::new(),
-            v4: Subnet4::Any(VETH_PREFIX),
+            v4: Subnet4::Usual,
             v6: None,
             dhcp_server: true,
             dhcp: DhcpProfile::default(),
@@ -95,16 +100,19 @@ impl Default for DhcpProfile {
             dns: Vec::new(),
             pool_offset: 0,
             pool_size: 0,
+            max_per_port: None,
         }
     }
 }
 
 impl Profile {
-    /// Of subnets that a machine keeps, those that are as this says.
+    /// Of subnets that somebody keeps, those that are as this says, where links of the kind
+    /// usually have a prefix of this length.
     #[must_use]
-    pub fn fitting(&self, kept: Subnets) -> Subnets {
+    pub fn fitting(&self, kept: Subnets, usual: u8) -> Subnets {
         Subnets {
             v4: kept.v4.filter(|subnet| match self.v4 {
+                Subnet4::Usual => subnet.prefix() == usual,
                 Subnet4::Any(prefix) => subnet.prefix() == prefix,
                 Subnet4::Fixed(fixed) => *subnet == fixed,
             }),
@@ -118,7 +126,7 @@ impl Profile {
     #[must_use]
     pub fn missed(&self, got: &Subnets) -> Option<IpNetwork> {
         let v4 = match self.v4 {
-            Subnet4::Any(_) => None,
+            Subnet4::Usual | Subnet4::Any(_) => None,
             Subnet4::Fixed(fixed) => Some(fixed).filter(|fixed| got.v4 != Some(*fixed)),
         };
         let v6 = self.v6.filter(|fixed| got.v6 != Some(*fixed));
@@ -126,12 +134,13 @@ impl Profile {
     }
 
     /// The IPv4 subnet that is asked for by name, and the length of the prefix of any
-    /// other that may do.
+    /// other that may do, where links of the kind usually have one of this length.
     #[must_use]
-    pub fn v4_wanted(&self) -> (Option<Ipv4Network>, u8) {
+    pub fn v4_wanted(&self, usual: u8) -> (Option<Ipv4Network>, u8) {
         match self.v4 {
+            Subnet4::Usual => (None, usual),
             Subnet4::Any(prefix) => (None, prefix),
-            Subnet4::Fixed(fixed) => (Some(fixed), VETH_PREFIX),
+            Subnet4::Fixed(fixed) => (Some(fixed), usual),
         }
     }
 }

@@ -99,7 +99,8 @@ fn every_key_has_its_effect() {
          [Link]\nMTUBytes=9K\n\
          [Network]\nAddress=10.50.0.1/24\nAddress=fd00:50::1/64\nDHCPServer=no\n\
          [DHCPServer]\nDefaultLeaseTimeSec=2h\nMaxLeaseTimeSec=infinity\nEmitRouter=no\nEmitDNS=no\n\
-         DNS=192.0.2.53\nDNS=192.0.2.54 192.0.2.55\nPoolOffset=100\nPoolSize=50\n",
+         DNS=192.0.2.53\nDNS=192.0.2.54 192.0.2.55\nPoolOffset=100\nPoolSize=50\n\
+         MaxLeasesPerPort=9\n",
     );
     let v4 = |last| std::net::Ipv4Addr::new(192, 0, 2, last);
     assert_eq!(
@@ -117,6 +118,7 @@ fn every_key_has_its_effect() {
                 dns: vec![v4(53), v4(54), v4(55)],
                 pool_offset: 100,
                 pool_size: 50,
+                max_per_port: Some(9),
             },
             mtu: Some(9216),
             client: ClientProfile::default(),
@@ -590,20 +592,20 @@ fn what_a_machine_keeps_fits_or_is_given_up() {
     };
     let kept = subnets("192.168.7.16/28", "fd12::/64");
     let mut profile = Profile::default();
-    assert_eq!(profile.fitting(kept), kept);
+    assert_eq!(profile.fitting(kept, 28), kept);
     assert_eq!(profile.missed(&kept), None);
     profile.v4 = Subnet4::Any(24);
-    assert_eq!(profile.fitting(kept), subnets("", "fd12::/64"));
+    assert_eq!(profile.fitting(kept, 28), subnets("", "fd12::/64"));
     assert_eq!(profile.missed(&kept), None);
     profile.v4 = fixed("10.50.0.0/24");
     assert_eq!(profile.missed(&kept), "10.50.0.0/24".parse().ok());
     let right = subnets("10.50.0.0/24", "fd12::/64");
     assert_eq!(
-        (profile.fitting(right), profile.missed(&right)),
+        (profile.fitting(right, 28), profile.missed(&right)),
         (right, None)
     );
     profile.v6 = "fd50::/64".parse().ok();
-    assert_eq!(profile.fitting(right), subnets("10.50.0.0/24", ""));
+    assert_eq!(profile.fitting(right, 28), subnets("10.50.0.0/24", ""));
     assert_eq!(profile.missed(&right), "fd50::/64".parse().ok());
 }
 

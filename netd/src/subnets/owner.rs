@@ -28,6 +28,15 @@ impl Owner {
         }
     }
 
+    /// Length of the prefix of an IPv4 subnet of its, where nobody says anything else.
+    #[must_use]
+    pub fn usual_prefix(&self) -> u8 {
+        match self {
+            Self::Machine(_) => super::VETH_PREFIX,
+            Self::Zone(_) => super::ZONE_PREFIX,
+        }
+    }
+
     /// The machine, if it is one.
     #[must_use]
     pub fn machine(&self) -> Option<&MachineName> {

@@ -168,6 +168,14 @@ fn wanted_rules() -> Vec<(&'static str, Vec<Value>)> {
         ),
         (
             "prerouting",
+            vec![is(source("ip"), json!("@ipv4_members")), accept()],
+        ),
+        (
+            "prerouting",
+            vec![is(source("ip6"), json!("@ipv6_members")), accept()],
+        ),
+        (
+            "prerouting",
             vec![
                 is(source("ip"), json!("@ipv4_hosts")),
                 json!({"set": {"op": "update", "elem": source("ip"), "set": "@ipv4_hosts"}}),
@@ -202,6 +210,22 @@ fn wanted_rules() -> Vec<(&'static str, Vec<Value>)> {
             "forward",
             vec![
                 has(ct("state"), json!(["established", "related"])),
+                accept(),
+            ],
+        ),
+        (
+            "forward",
+            vec![
+                between(),
+                is(destination("ip"), json!("@ipv4_members")),
+                accept(),
+            ],
+        ),
+        (
+            "forward",
+            vec![
+                between(),
+                is(destination("ip6"), json!("@ipv6_members")),
                 accept(),
             ],
         ),
@@ -316,6 +340,8 @@ fn nft_reads_the_chains_and_sets_that_were_meant() {
             ]
         ]),
         json!(["inbound_open", "iface_index", null, ["lo"]]),
+        json!(["ipv4_members", ["iface_index", "ipv4_addr"], null, null]),
+        json!(["ipv6_members", ["iface_index", "ipv6_addr"], null, null]),
         of_packets("ipv4_hosts", json!(["iface_index", "ipv4_addr"])),
         of_packets("ipv6_hosts", json!(["iface_index", "ipv6_addr"])),
         of_packets("new_ipv4_sources", json!("iface_index")),

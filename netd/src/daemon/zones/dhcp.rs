@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use ipnetwork::Ipv4Network;
-use registry::mac::Side;
 use registry::{Mac, ZoneName};
 use tokio::sync::{mpsc, oneshot};
 
@@ -103,13 +102,17 @@ impl Daemon {
     fn zone_config(&self, bridge: u32) -> Option<ServerConfig> {
         let mut config = self.base_config(bridge)?;
         let zone = self.zones.zones.get(&bridge)?;
-        for (name, address) in &zone.members {
-            let mac = Mac::of_machine(&self.host_id, name, Side::Container, 0);
-            if let Err(error) = config.reserve(mac, *address) {
+        for (name, mac, address) in zone.members.addresses() {
+            if let Err(error) = config.reserve(mac, address) {
                 tracing::error!(machine = %name, "no DHCP: {error}");
             }
         }
         config.bounds = Bounds::shared();
+        let most = self.profile_of_index(bridge).dhcp.max_per_port;
+        if let Some(most) = most.and_then(|most| usize::try_from(most).ok()) {
+            // One port, whatever it says of itself.
+            (config.bounds.per_port, config.bounds.per_mac) = (Some(most), most);
+        }
         (config.probe, config.keep) = (true, true);
         let profile = self.profile_of_index(bridge);
         let chosen = profile.dhcp.pool_offset != 0 || profile.dhcp.pool_size != 0;

@@ -1,15 +1,16 @@
 //! Zones: their bridges' ports, the addresses of their members, and their end.
 
 mod dhcp;
+mod kept;
+mod members;
 mod probing;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::Ipv4Addr;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
-use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
-use registry::mac::Side;
-use registry::{Mac, MachineName, ZoneName};
+use ipnetwork::IpNetwork;
+use registry::protocol::Host0;
+use registry::{MachineName, ZoneName};
 
 use super::Daemon;
 use super::registration::Entry;
@@ -17,11 +18,13 @@ use crate::dhcp::server::Handle;
 use crate::dhcp_wire::Listener;
 use crate::log::{self, Pace};
 use crate::machines::Attachment;
-use crate::plan;
+use crate::nft::Station;
 use crate::rtnl::{Link, Request, Requests, RtnlError, has_ports};
-use crate::subnets::{Owner, Subnets};
+use crate::subnets::Owner;
 
 use dhcp::Dhcp;
+use kept::KeptAddresses;
+use members::Members;
 
 /// Bridges that cannot be removed are told of at this pace.
 static NOT_REMOVED: Pace = Pace::new();
@@ -42,8 +45,11 @@ pub(super) struct Zones {
 struct Zone {
     /// Its ports, and what listens there for DHCP.
     ports: HashMap<u32, Option<Listener>>,
-    /// The members that have an address, by the machine's name.
-    members: BTreeMap<MachineName, Ipv4Addr>,
+    members: Members,
+    /// The host on its bridge.
+    host: Option<Station>,
+    /// What members had before.
+    kept: KeptAddresses,
     dhcp: Option<Dhcp>,
 }
 
@@ -89,7 +95,7 @@ impl Daemon {
     /// Sees to it that a zone is known, and its members are served. Whether all is well.
     pub(super) fn serve_zone(&mut self, name: ZoneName, link: &Link) -> bool {
         if !self.zones.zones.contains_key(&link.index) {
-            self.find_zone(link.index);
+            self.find_zone(name, link.index);
         }
         let Some(zone) = self.zones.zones.get(&link.index) else {
             return true;
@@ -136,7 +142,7 @@ impl Daemon {
     }
 
     /// Takes up a zone, with the ports and members that it has already.
-    fn find_zone(&mut self, bridge: u32) {
+    fn find_zone(&mut self, name: ZoneName, bridge: u32) {
         let links = self.world.links();
         let ports = links.filter(|link| link.controller == Some(bridge));
         let ports: Vec<u32> = ports.map(|link| link.index).collect();
@@ -145,7 +151,9 @@ impl Daemon {
             .extend(ports.iter().map(|port| (*port, bridge)));
         let zone = Zone {
             ports: ports.into_iter().map(|port| (port, None)).collect(),
-            members: BTreeMap::new(),
+            members: Members::default(),
+            host: None,
+            kept: self.kept_of(name),
             dhcp: None,
         };
         self.zones.zones.insert(bridge, zone);
@@ -168,12 +176,14 @@ impl Daemon {
     pub(super) fn zone_is_ready(&mut self, bridge: u32) {
         let zone = self.zones.zones.get(&bridge);
         let members: Vec<MachineName> =
-            zone.map_or_else(Vec::new, |zone| zone.members.keys().copied().collect());
+            zone.map_or_else(Vec::new, |zone| zone.members.names().copied().collect());
         self.zones
             .joining
             .entry(bridge)
             .or_default()
             .extend(members);
+        self.place_host(bridge);
+        self.refresh_zone_dhcp(bridge);
         self.take_in_joining(bridge);
         if let Some(owner) = self.links.get(&bridge).and_then(|own| own.owner) {
             self.keep_subnets(&owner);
@@ -181,12 +191,20 @@ impl Daemon {
     }
 
     fn take_in_joining(&mut self, bridge: u32) {
-        for name in self.zones.joining.remove(&bridge).unwrap_or_default() {
-            if self.is_member(&name, bridge) {
-                self.give_addresses(&name, bridge);
+        let joining = self.zones.joining.remove(&bridge).unwrap_or_default();
+        let mut placed = Vec::with_capacity(joining.len());
+        for name in joining {
+            if self.is_member(&name, bridge)
+                && let Some(host0) = self.place_member(&name, bridge)
+            {
+                placed.push((name, host0));
             }
         }
-        self.refresh_zone_dhcp(bridge);
+        // Before anybody sends by it.
+        self.firewall.tell();
+        for (name, host0) in placed {
+            self.assign(&name, host0);
+        }
     }
 
     /// Whether a machine runs in the zone with this bridge.
@@ -199,7 +217,7 @@ impl Daemon {
     /// Whether a member of a zone has its addresses, so that the zone keeps its subnets.
     pub(super) fn has_settled_members(&self, bridge: u32) -> bool {
         let members = self.zones.zones.get(&bridge).into_iter();
-        let members = members.flat_map(|zone| zone.members.keys());
+        let members = members.flat_map(|zone| zone.members.names());
         let joining = self.zones.joining.get(&bridge).into_iter().flatten();
         let mut entries = members
             .chain(joining)
@@ -207,75 +225,31 @@ impl Daemon {
         entries.any(Entry::is_settled)
     }
 
-    /// Gives a member its addresses, and answers its registration.
-    fn give_addresses(&mut self, name: &MachineName, bridge: u32) {
-        let Some(link) = self.world.link(bridge) else {
-            return;
+    /// Chooses a member's addresses. What its registration is answered with.
+    fn place_member(&mut self, name: &MachineName, bridge: u32) -> Option<Host0> {
+        let subnets = self.links.get(&bridge).and_then(|own| own.subnets)?;
+        let addresses = self.member_addresses(name, bridge, &subnets);
+        let host0 = self.host0(self.world.link(bridge)?, &subnets, addresses.clone());
+        let entry = self.machines.get(name)?;
+        let station = Station {
+            bridge,
+            port: entry.machine.attachment.link(),
+            mac: self.member_mac(name),
+            addresses: addresses.iter().map(IpNetwork::ip).collect(),
         };
-        let Some(subnets) = self.links.get(&bridge).and_then(|own| own.subnets) else {
-            return;
-        };
-        // Where a server elsewhere gives them out, netd has none to give.
-        let is_relayed = self.profile_of(link).relay.is_some();
-        let own = subnets.v4.filter(|_| !is_relayed);
-        let v4 = own.and_then(|v4| self.member_v4(name, bridge, v4));
-        if v4.is_none() && own.is_some() {
-            tracing::error!(machine = %name, "its zone has no IPv4 address left for it");
-        }
-        let addresses = v4.map(IpNetwork::V4).into_iter();
-        let addresses = addresses.chain(self.member_v6(name, &subnets));
-        let host0 = self.host0(link, &subnets, addresses.collect());
-        let former = self.zones.zones.get_mut(&bridge).and_then(|zone| match v4 {
-            Some(v4) => zone.members.insert(*name, v4.ip()),
-            None => zone.members.remove(name),
-        });
-        if former.is_some() && former != v4.map(|v4| v4.ip()) {
+        let v4 = members::v4_of(&station);
+        let zone = self.zones.zones.get_mut(&bridge)?;
+        let former = zone.members.set(*name, Some(station.clone()));
+        let former_v4 = former.as_ref().and_then(members::v4_of);
+        if former_v4.is_some() && former_v4 != v4 {
             tracing::warn!(machine = %name, "it has another address in its zone now");
         }
-        self.assign(name, host0);
-    }
-
-    /// A member's address: the one that it has, or one by its name that nobody has.
-    fn member_v4(
-        &self,
-        name: &MachineName,
-        bridge: u32,
-        subnet: Ipv4Network,
-    ) -> Option<Ipv4Network> {
-        let zone = self.zones.zones.get(&bridge)?;
-        let recorded = self.machines.get(name).and_then(|entry| {
-            let mut ips = entry.machine.addresses.iter().map(|address| address.ip);
-            ips.find_map(|ip| match ip {
-                std::net::IpAddr::V4(ip) => Some(ip),
-                std::net::IpAddr::V6(_) => None,
-            })
-        });
-        let dynamic = self.dynamic_range(bridge, subnet);
-        let candidates = plan::member_addresses(subnet, &dynamic, name);
-        let is_member = |ip: &Ipv4Addr| {
-            let mut others = zone.members.iter().filter(|(other, _)| *other != name);
-            others.any(|(_, address)| address == ip)
-        };
-        let is_claimed = |ip: &Ipv4Addr| {
-            let mut claimants = self.claims.claimants((*ip).into());
-            claimants.any(|claimant| claimant != *name)
-        };
-        let free: Vec<Ipv4Addr> = candidates.filter(|ip| !is_member(ip)).collect();
-        let known = zone.members.get(name).copied();
-        let kept = known.or(recorded).filter(|ip| free.contains(ip));
-        let unclaimed = || free.iter().find(|ip| !is_claimed(ip)).copied();
-        // Who claims all of them does not keep others from starting.
-        let ip = kept.or_else(unclaimed).or_else(|| free.first().copied())?;
-        Ipv4Network::new(ip, subnet.prefix()).ok()
-    }
-
-    fn member_v6(&self, name: &MachineName, subnets: &Subnets) -> Option<IpNetwork> {
-        let subnet = subnets.v6?;
-        let mac = Mac::of_machine(&self.host_id, name, Side::Container, 0);
-        let ip = plan::member_address_v6(subnet, mac)?;
-        Ipv6Network::new(ip, subnet.prefix())
-            .ok()
-            .map(IpNetwork::V6)
+        if let Some(dhcp) = &zone.dhcp {
+            dhcp.handle().reserve(station.mac, v4);
+        }
+        self.firewall.replace_station(former, Some(station));
+        self.keep_member(name, bridge);
+        Some(host0)
     }
 
     /// A machine has ended, and nothing in a zone is its any more.
@@ -283,16 +257,46 @@ impl Daemon {
         if let Some(joining) = self.zones.joining.get_mut(&bridge) {
             joining.remove(name);
         }
-        let zone = self.zones.zones.get_mut(&bridge);
-        if zone.is_some_and(|zone| zone.members.remove(name).is_some()) {
-            self.refresh_zone_dhcp(bridge);
+        // It was used until now.
+        self.keep_member(name, bridge);
+        let mac = self.member_mac(name);
+        let Some(zone) = self.zones.zones.get_mut(&bridge) else {
+            return;
+        };
+        if let Some(station) = zone.members.set(*name, None) {
+            if let Some(dhcp) = &zone.dhcp {
+                dhcp.handle().reserve(mac, None);
+            }
+            self.firewall.replace_station(Some(station), None);
+            self.firewall.tell();
         }
+    }
+
+    /// What of a zone is the host's, and no member's.
+    fn place_host(&mut self, bridge: u32) {
+        let subnets = self.links.get(&bridge).and_then(|own| own.subnets);
+        let mac = self.world.link(bridge).and_then(|link| link.mac);
+        let Some(zone) = self.zones.zones.get_mut(&bridge) else {
+            return;
+        };
+        let host = subnets.zip(mac).map(|(subnets, mac)| Station {
+            bridge,
+            port: None,
+            mac,
+            addresses: subnets.host().map(|address| address.ip()).collect(),
+        });
+        let before = std::mem::replace(&mut zone.host, host.clone());
+        self.firewall.replace_station(before, host);
     }
 
     /// The bridge of a zone is gone, or not netd's any more.
     pub(super) fn zone_is_gone(&mut self, name: ZoneName, bridge: u32) {
-        if self.zones.zones.remove(&bridge).is_some() {
+        if let Some(mut zone) = self.zones.zones.remove(&bridge) {
             tracing::info!(zone = %name, "ended");
+            for station in zone.members.take().chain(zone.host) {
+                self.firewall.replace_station(Some(station), None);
+            }
+            self.firewall.tell();
         }
         self.zones.ports.retain(|_, of| *of != bridge);
         self.zones.joining.remove(&bridge);

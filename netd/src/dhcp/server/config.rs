@@ -273,6 +273,11 @@ impl ServerConfig {
         self.reserve_for(Holder::Mac(mac), address)
     }
 
+    /// Keeps nothing for `mac` any more. What was kept.
+    pub fn give_back(&mut self, mac: Mac) -> Option<Ipv4Addr> {
+        self.reservations.remove(&Holder::Mac(mac))
+    }
+
     /// Keeps `address` for the client with this identifier (option 61), wherever it asks
     /// from. A reservation for the MAC address that it asks from goes before that.
     ///

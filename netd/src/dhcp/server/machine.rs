@@ -5,9 +5,10 @@ use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use ipnetwork::Ipv4Network;
+use registry::Mac;
 
 use super::accounts::{Owner, Sender};
-use super::config::ServerConfig;
+use super::config::{ConfigError, ServerConfig};
 use super::exchange::Exchange;
 use super::leases::{ClientKey, Held, Lease, Leases, State};
 use super::pool::Pool;
@@ -142,6 +143,50 @@ impl Server {
             self.former.push_front(before);
             self.former.truncate(FORMER_MAX);
         }
+        self.withdraw_misplaced();
+        self.make_pool();
+        self.refill(now);
+    }
+
+    /// Keeps `address` for `mac` from now on, or none any more. What this takes from others is
+    /// treated as by [`Server::set_config`], and nothing else is touched.
+    ///
+    /// # Errors
+    /// As [`ServerConfig::reserve`]. What was kept for `mac` before is not any more.
+    pub fn reserve(
+        &mut self,
+        now: Instant,
+        mac: Mac,
+        address: Option<Ipv4Addr>,
+    ) -> Result<(), ConfigError> {
+        self.expire(now);
+        if self.config.reservation(mac) == address {
+            return Ok(());
+        }
+        let before = self.config.give_back(mac);
+        let reserved = address.map_or(Ok(()), |address| self.config.reserve(mac, address));
+        self.withdraw_misplaced();
+        if let Some(before) = before.filter(|before| self.is_nobodys(*before)) {
+            self.pool.put(before);
+        }
+        if let Some(address) = address.filter(|_| reserved.is_ok()) {
+            self.pool.take(address);
+            self.stock.take(address);
+        }
+        self.refill(now);
+        reserved
+    }
+
+    /// Whether any client may get an address that is at no place.
+    fn is_nobodys(&self, address: Ipv4Addr) -> bool {
+        self.config.is_pool_address(address)
+            && self.leases.at(address).is_none()
+            && !self.pool.contains(address)
+            && !self.stock.contains(address)
+            && !self.rests.iter().any(|resting| resting == address)
+    }
+
+    fn withdraw_misplaced(&mut self) {
         let misplaced = self.leases.iter().map(|held| &held.lease);
         let misplaced: Vec<Ipv4Addr> = misplaced
             .filter(|lease| !self.has_place_for(lease))
@@ -152,8 +197,6 @@ impl Server {
                 self.give_up(gone, Some(Ending::Withdrawn));
             }
         }
-        self.make_pool();
-        self.refill(now);
     }
 
     /// Sorts all addresses anew.
@@ -166,9 +209,16 @@ impl Server {
         for address in outside {
             self.rests.remove(address);
         }
-        self.stock = Stock::default();
+        // What was found free stays so, as long as it may be given out.
+        let stock: Vec<Ipv4Addr> = self.stock.addresses().collect();
+        for address in stock {
+            if !self.config.is_pool_address(address) {
+                self.stock.take(address);
+            }
+        }
         let held = self.leases.iter().map(|held| held.lease.address);
-        let pool = Pool::new(&self.config, held.chain(self.rests.iter()));
+        let elsewhere = held.chain(self.rests.iter()).chain(self.stock.addresses());
+        let pool = Pool::new(&self.config, elsewhere);
         let before = std::mem::replace(&mut self.pool, pool);
         for (address, client) in before.into_former() {
             if self.pool.take(address) {

@@ -45,6 +45,13 @@ impl Reservations {
         self.by_address.entry(address).or_insert((holder, None));
     }
 
+    /// Keeps nothing for `holder` any more. What was kept.
+    pub fn remove(&mut self, holder: &Holder) -> Option<Ipv4Addr> {
+        let address = self.by_holder.remove(holder)?;
+        self.by_address.remove(&address);
+        Some(address)
+    }
+
     /// Names the client for whom `address` is kept.
     pub fn set_name(&mut self, address: Ipv4Addr, name: String) {
         if let Some((_, own)) = self.by_address.get_mut(&address) {

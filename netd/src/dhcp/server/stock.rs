@@ -77,6 +77,11 @@ impl Stock {
         self.is_ready(address) || self.probing.contains_key(&address)
     }
 
+    /// All addresses that are ready or looked for.
+    pub fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
+        self.ready.keys().chain(self.probing.keys()).copied()
+    }
+
     /// Whether `address` is known to be free.
     pub fn is_ready(&self, address: Ipv4Addr) -> bool {
         self.ready.contains_key(&address)

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use registry::Mac;
 use tokio::sync::{Notify, oneshot};
 
 use super::durable::Durable;
@@ -19,6 +20,8 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 struct Orders {
     config: Option<Box<ServerConfig>>,
+    /// What is kept for whom since the configuration was given.
+    reserved: Vec<(Mac, Option<Ipv4Addr>)>,
     leases: Vec<oneshot::Sender<Vec<Lease>>>,
     /// What probes have found, and whether the address is free.
     probed: Vec<(Ipv4Addr, bool)>,
@@ -44,7 +47,16 @@ impl Handle {
 
     /// Has the server hand this out from now on; see [`Server::set_config`].
     pub fn set_config(&self, config: ServerConfig) {
-        self.order(|orders| orders.config = Some(Box::new(config)));
+        self.order(|orders| {
+            orders.config = Some(Box::new(config));
+            orders.reserved.clear();
+        });
+    }
+
+    /// Has the server keep an address for whatever asks from a MAC address, or none any
+    /// more; see [`Server::reserve`].
+    pub fn reserve(&self, mac: Mac, address: Option<Ipv4Addr>) {
+        self.order(|orders| orders.reserved.push((mac, address)));
     }
 
     /// Tells what a probe has found; see [`Surroundings::probe`].
@@ -212,6 +224,11 @@ impl Link<'_, '_> {
     fn obey(&mut self, orders: Orders) {
         if let Some(config) = orders.config {
             self.server.set_config(Instant::now(), *config);
+        }
+        for (mac, address) in orders.reserved {
+            if let Err(error) = self.server.reserve(Instant::now(), mac, address) {
+                tracing::error!("no DHCP for {mac}: {error}");
+            }
         }
         for (address, free) in orders.probed {
             self.handle(Input::Probed { address, free });

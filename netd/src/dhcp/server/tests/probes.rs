@@ -228,3 +228,62 @@ fn probes_that_find_somebody_are_paced() {
     bench.pass(Duration::from_secs(1));
     assert_eq!(bench.probes.len(), 4);
 }
+
+/// Somebody joins or leaves, and what was found free before is there all the same.
+#[test]
+fn the_stock_outlasts_changes_of_what_is_kept_for_others() {
+    let mut bench = probing();
+    assert_eq!(bench.all_are_free(), 4);
+    let member = Mac([2, 0, 0, 0, 0, 9]);
+    let own = Ipv4Addr::new(10, 0, 0, 9);
+    bench.server.reserve(bench.now, member, Some(own)).unwrap();
+    bench.drain();
+    assert!(bench.probes.len() <= 1, "{:?}", bench.probes);
+    bench.all_are_free();
+    assert!(bench.ask(discover(guest(1))).is_some());
+    bench.all_are_free();
+    let mut config = bench.server.config().clone();
+    config.dns.clear();
+    bench.configure(config);
+    assert!(bench.probes.is_empty(), "nothing is looked for again");
+    assert!(bench.ask(discover(guest(2))).is_some());
+    // It is kept for that one alone, and anybody's afterwards.
+    let offer = bench.ask(discover(member)).unwrap();
+    assert_eq!(offer.message.yiaddr(), own);
+    let other = bench.ask(discover(guest(3)).wanting(own)).unwrap();
+    assert_ne!(other.message.yiaddr(), own);
+    bench.server.reserve(bench.now, member, None).unwrap();
+    bench.drain();
+    bench.all_are_free();
+    assert!(bench.ask(discover(guest(4)).wanting(own)).is_none());
+    assert_eq!(bench.probes, [own]);
+}
+
+#[test]
+fn an_address_that_is_kept_is_at_one_place() {
+    let mut bench = probing();
+    let free = |bench: &Bench| bench.server.usage().free;
+    let before = free(&bench);
+    let member = Mac([2, 0, 0, 0, 0, 9]);
+    for last in [9, 9, 10] {
+        let own = Ipv4Addr::new(10, 0, 0, last);
+        bench.server.reserve(bench.now, member, Some(own)).unwrap();
+        assert_eq!(free(&bench), before - 1);
+    }
+    // One of the stock, too.
+    let probed = bench.probes[0];
+    bench
+        .server
+        .reserve(bench.now, member, Some(probed))
+        .unwrap();
+    assert_eq!(free(&bench), before - 1);
+    let outside = Ipv4Addr::new(10, 9, 9, 9);
+    assert!(
+        bench
+            .server
+            .reserve(bench.now, member, Some(outside))
+            .is_err()
+    );
+    bench.server.reserve(bench.now, member, None).unwrap();
+    assert_eq!(free(&bench), before);
+}
