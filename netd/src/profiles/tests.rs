@@ -84,6 +84,7 @@ fn without_files_the_built_in_profile_holds() {
         profile,
         Profile {
             name: profile.name.clone(),
+            v4: Subnet4::Any(28),
             ..Profile::default()
         }
     );

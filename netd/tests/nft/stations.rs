@@ -141,7 +141,7 @@ fn nft_reads_what_was_meant_for_bridges() {
     let netns = Netns::new();
     let mut table = netns.enter(|| Table::install_for_bridges().unwrap());
     assert_eq!(table.verify().unwrap(), State::Intact);
-    let text = netns.nft("-s list chain bridge rspawn prerouting");
+    let text = netns.sh("nft -s list chain bridge rspawn prerouting");
     let rules = [
         "type filter hook prerouting priority -1000; policy accept;",
         "iif != @ports accept",
