@@ -9,6 +9,7 @@ mod footprint;
 mod kill_points;
 mod network;
 mod networkd;
+mod zone;
 
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ pub use footprint::Footprint;
 pub use kill_points::{KillPoint, Who, hit, points_of, sample, shard_of, traced};
 pub use network::{UPLINK, capture_source, outside, serve_peer_name, start_dnsmasq};
 pub use networkd::{networkd_setup, start_dbus, start_networkd, start_udevd};
+pub use zone::{ask_as, host_address, start_in_zone};
 
 /// Long enough for anything but a boot, on a loaded machine.
 pub const SOON: Duration = Duration::from_secs(40);

@@ -1,36 +1,18 @@
 //! Zones of another size than the usual one, and with many members.
 
 use std::fmt::Write;
-use std::net::Ipv4Addr;
 
 use netns_fixtures::{Host, wait_until};
-use rspawn_tests::{Container, SOON, Start, host, record, with_netd};
-
-const SLEEP: [&str; 3] = ["-a", "/bin/sleep", "1000"];
-
-fn start<'a>(host: &'a Host, zone: &str, name: &str) -> Container<'a> {
-    let zone = format!("--network-zone={zone}");
-    let container = Start::without_network(host, name, &host.busybox_tree())
-        .args([zone.as_str()])
-        .args(SLEEP)
-        .start();
-    let is_named = || record(host, name).is_some_and(|record| record.contains_key("ADDRESS"));
-    assert!(wait_until(SOON, is_named), "{:?}", container.record());
-    container
-}
-
-/// The host's IPv4 address on a link, with the length of its subnet's prefix.
-fn host_address(host: &Host, link: &str) -> String {
-    let shown = host.run(&format!("ip -4 -o address show dev {link}"));
-    shown.split_whitespace().nth(3).unwrap_or("").to_owned()
-}
+use rspawn_tests::{
+    Container, SOON, ask_as, host, host_address, start_in_zone as start, with_netd,
+};
 
 /// How many packets a rule of the host's table has dropped.
 fn dropped(host: &Host, comment: &str) -> u64 {
     let rules = host.run("nft list chain inet rspawn prerouting");
     let rules = rules.lines().filter(|line| line.contains(comment));
     let count = |line: &str| -> Option<u64> {
-        let rest = line.split("packets ").nth(1)?;
+        let rest = line.split("counter packets ").nth(1)?;
         rest.split(' ').next()?.parse().ok()
     };
     rules.filter_map(count).sum()
@@ -65,22 +47,23 @@ fn the_first_packet_of_each_of_many_members_arrives() {
         assert_eq!(arrived.matches("arrived").count(), 59, "of 59 members");
         // It is not so for addresses that one of them invents.
         assert_eq!(dropped(host, "too many new sources"), 0);
-        let net = gateway.strip_suffix(".1").unwrap();
-        let invented = (2..250).map(|last| format!("{net}.{last}"));
-        let mut script = String::new();
-        for address in invented {
-            writeln!(
-                script,
-                "ip address add {address}/24 dev host0 2>/dev/null || true"
-            )
-            .unwrap();
-            writeln!(script, "ping -c1 -W1 -I {address} {gateway} >/dev/null &").unwrap();
-        }
-        host.run(&format!(
-            "nsenter -t {} -n sh -c '{script} wait'",
-            first.leader()
-        ));
-        assert!(dropped(host, "too many new sources") > 50);
+        host.write_program(
+            "/usr/bin/hostile-peer",
+            std::fs::read(env!("CARGO_BIN_EXE_hostile-peer")).unwrap(),
+        );
+        let own = first.ipv4();
+        let link = host.run("cat /sys/class/net/vz-lab/address");
+        let link = link.trim();
+        host.command_in_network(first.network(), "hostile-peer")
+            .args(["udp4-from-many", "host0", "1"])
+            .args([
+                format!("to_mac={link}"),
+                format!("own4={own}"),
+                format!("host4={gateway}"),
+            ])
+            .output()
+            .expect_success();
+        assert!(dropped(host, "too many new sources") > 100);
         members[1].run(&format!("ping -c1 -W5 {gateway}"));
     });
 }
@@ -115,18 +98,6 @@ fn members_are_known_to_a_netd_that_is_started_anew() {
         !text.contains(&of_b)
     };
     assert!(wait_until(SOON, is_gone));
-}
-
-/// Has a client with this Ethernet address ask from a member's place. Its address.
-fn ask_as(member: &Container<'_>, mac: &str) -> Ipv4Addr {
-    member.run(&format!(
-        "ip link set host0 down; ip link set host0 address {mac}; ip link set host0 up
-         udhcpc -i host0 -f -n -q -t 20 -s /bin/true >/dhcp 2>&1"
-    ));
-    let told = member.run("cat /dhcp");
-    let lease = told.split("lease of ").nth(1);
-    let address = lease.and_then(|lease| lease.split(' ').next()?.parse().ok());
-    address.unwrap_or_else(|| panic!("no lease: {told}"))
 }
 
 #[test]

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Kinds: see [`flood::KINDS`], [`churn::KINDS`] and [`once::KINDS`]. Keys: `cpu` (the only one that it
-//! uses), `to_mac`, `own4`, `own6`, `host4`, `host6`, `other4`, `other6` (the neighbour's).
+//! uses), `to_mac`, `own4`, `own6`, `host4`, `host6`, `other4`, `other6`, `other_mac` (the
+//! neighbour's).
 //! Prints how much it did.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
@@ -35,6 +36,8 @@ pub struct Scene {
     pub own_mac: [u8; 6],
     /// The other end's.
     pub to_mac: [u8; 6],
+    /// Another machine's.
+    pub other_mac: [u8; 6],
     /// Its own addresses.
     pub own4: Ipv4Addr,
     /// Its own IPv6 address.
@@ -76,6 +79,7 @@ fn main() {
     let scene = Scene {
         own_mac: sys::mac_of(&link),
         to_mac: keys.get("to_mac").map_or([0xff; 6], |text| mac(text)),
+        other_mac: keys.get("other_mac").map_or([0xff; 6], |text| mac(text)),
         own4: of(&keys, "own4", Ipv4Addr::UNSPECIFIED),
         own6: of(&keys, "own6", Ipv6Addr::UNSPECIFIED),
         host4: of(&keys, "host4", Ipv4Addr::BROADCAST),

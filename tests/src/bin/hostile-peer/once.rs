@@ -10,7 +10,7 @@ use crate::random::Random;
 use crate::sys::FrameSocket;
 
 /// Its kinds.
-pub const KINDS: [&str; 15] = [
+pub const KINDS: [&str; 18] = [
     "udp4-as-other",
     "udp4-to-loopback",
     "udp6-as-other",
@@ -26,6 +26,9 @@ pub const KINDS: [&str; 15] = [
     "na-as-other",
     "na-as-host",
     "serve-dhcp",
+    "udp4-by-mac-of-other",
+    "udp4-from-many",
+    "arp-probe-of-other",
 ];
 
 /// Another station than the sender.
@@ -77,6 +80,29 @@ fn frames_of(kind: &str, scene: &Scene) -> Vec<Vec<u8>> {
                 frames::IPV6,
                 &packet,
             )]
+        }
+        "udp4-by-mac-of-other" => {
+            let packet = frames::udp4((scene.own4, 9), (scene.host4, PORT), said);
+            vec![ethernet(
+                scene.to_mac,
+                scene.other_mac,
+                frames::IPV4,
+                &packet,
+            )]
+        }
+        // All of its /24 but the ends.
+        "udp4-from-many" => (1..255)
+            .map(|last| {
+                let [a, b, c, _] = scene.own4.octets();
+                let from = Ipv4Addr::new(a, b, c, last);
+                v4(frames::udp4((from, 9), (scene.host4, PORT), said))
+            })
+            .collect(),
+        // What RFC 5227 has a host ask before it uses an address: it forges nothing.
+        "arp-probe-of-other" => {
+            let sender = (scene.own_mac, Ipv4Addr::UNSPECIFIED);
+            let question = frames::arp(1, sender, ([0; 6], scene.other4));
+            vec![ethernet(EVERYBODY, scene.own_mac, frames::ARP, &question)]
         }
         "redirect4" => {
             let inner = frames::udp4((scene.host4, 9), (scene.other4, 9), b"");
