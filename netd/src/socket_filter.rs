@@ -41,6 +41,9 @@ pub const PROTOCOL: u32 = 0xffff_f000;
 /// The offset at which the kernel answers whether the packet was tagged for a VLAN
 /// (`SKF_AD_OFF + SKF_AD_VLAN_TAG_PRESENT`).
 pub const IN_VLAN: u32 = 0xffff_f000 + 48;
+/// The offset at which the kernel answers by which link the packet came
+/// (`SKF_AD_OFF + SKF_AD_IFINDEX`).
+pub const INTERFACE: u32 = 0xffff_f000 + 8;
 /// The offset of the link layer's header (`SKF_LL_OFF`), which cooked sockets lack.
 pub const LINK_LAYER: u32 = 0xffe0_0000;
 /// The kind of packet that is for another station.

@@ -145,6 +145,16 @@ impl World {
         self.routes.get(&link).into_iter().flatten()
     }
 
+    /// Whether a route that is no default route leads to an address by a link of another group
+    /// than `ours`.
+    #[must_use]
+    pub fn leads_elsewhere(&self, ip: IpAddr, ours: u32) -> bool {
+        let is_foreign = |index: &u32| self.link(*index).is_none_or(|link| link.group != ours);
+        let foreign = self.routes.iter().filter(|(index, _)| is_foreign(index));
+        let mut routes = foreign.flat_map(|(_, routes)| routes);
+        routes.any(|route| !route.is_default() && route.destination.contains(ip))
+    }
+
     /// The links by which routes lead out of the host, `ours` left aside.
     pub fn uplinks(&self, ours: u32) -> impl Iterator<Item = &Link> {
         let links = self.ways_out.keys().filter_map(|index| self.link(*index));

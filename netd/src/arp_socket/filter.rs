@@ -4,11 +4,14 @@ use libc::sock_filter;
 
 use crate::acd::ArpPacket;
 use crate::socket_filter::{
-    IF_EQUAL, LOAD_BYTE, LOAD_HALF, LOAD_WORD, OTHERHOST, PACKET_TYPE, RETURN, jump, op,
+    AND, IF_EQUAL, INTERFACE, LOAD_BYTE, LOAD_HALF, LOAD_WORD, OTHERHOST, PACKET_TYPE, RETURN,
+    jump, op,
 };
 
 const ETHERNET_IPV4: u32 = 0x0001_0800;
 const LENGTHS: u32 = 0x0604;
+/// The most links that a filter leaves out.
+const LEFT_OUT_MAX: usize = 64;
 
 /// ARP requests and replies for IPv4 over Ethernet that are not for another station, of
 /// which the padding is cut off. The socket is a cooked one: byte 0 is the first of ARP.
@@ -25,3 +28,35 @@ pub const ARP: [sock_filter; 11] = [
     op(RETURN, ArpPacket::LEN as u32),
     op(RETURN, 0),
 ];
+
+/// Where the sender's address stands, and the one that is asked for.
+const SENDER: u32 = 14;
+const TARGET: u32 = 24;
+/// 169.254.0.0/16.
+const LINK_LOCAL: u32 = 0xa9fe_0000;
+const LINK_LOCAL_MASK: u32 = 0xffff_0000;
+
+/// Of these packets, those whose sender has a link-local address, or has none and looks for
+/// one; none of the links `left_out`, 64 at the most.
+#[must_use]
+pub fn link_local(left_out: &[u32]) -> Vec<sock_filter> {
+    let (end, arp) = (op(RETURN, 0), ARP.get(..9).unwrap_or_default());
+    let mut filter = vec![op(LOAD_WORD, INTERFACE)];
+    for index in left_out.iter().take(LEFT_OUT_MAX) {
+        filter.extend([jump(IF_EQUAL, *index, 0, 1), end]);
+    }
+    filter.extend_from_slice(arp);
+    filter.extend([
+        // What is right goes over the drop behind it.
+        jump(IF_EQUAL, 0, 1, 1),
+        end,
+        op(LOAD_WORD, SENDER),
+        jump(IF_EQUAL, 0, 0, 1),
+        op(LOAD_WORD, TARGET),
+        op(AND, LINK_LOCAL_MASK),
+        jump(IF_EQUAL, LINK_LOCAL, 0, 1),
+        op(RETURN, ArpPacket::LEN as u32),
+        end,
+    ]);
+    filter
+}

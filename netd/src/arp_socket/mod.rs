@@ -79,13 +79,44 @@ impl ArpSocket {
     /// # Panics
     /// Outside a tokio runtime with I/O.
     pub fn open(ifindex: u32) -> Result<Self, ArpSocketError> {
+        Self::open_with(ifindex, &filter::ARP)
+    }
+
+    /// Listens on all links of the namespace, those to come included, for what ARP says of
+    /// link-local addresses (169.254.0.0/16): of anything else the process is not woken.
+    ///
+    /// # Errors
+    /// If the process lacks CAP_NET_RAW.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with I/O.
+    pub fn open_link_local() -> Result<Self, ArpSocketError> {
+        Self::open_with(0, &filter::link_local(&[]))
+    }
+
+    /// Has a socket for link-local addresses hear nothing of these links from now on, 64 at
+    /// the most.
+    ///
+    /// # Errors
+    /// If the kernel does not take the filter.
+    pub fn leave_out(&self, links: &[u32]) -> Result<(), ArpSocketError> {
+        let filter = filter::link_local(links);
+        socket_filter::attach(self.socket.get_ref(), &filter).map_err(|source| {
+            ArpSocketError::Option {
+                option: "SO_ATTACH_FILTER",
+                source,
+            }
+        })
+    }
+
+    fn open_with(ifindex: u32, filter: &[libc::sock_filter]) -> Result<Self, ArpSocketError> {
         let socket = packet_socket::open().map_err(|error| match error.kind() {
             io::ErrorKind::PermissionDenied => ArpSocketError::NotAllowed(error),
             _ => ArpSocketError::Socket(error),
         })?;
         let option = |option| move |source| ArpSocketError::Option { option, source };
         packet_socket::limit_receive_buffer(&socket).map_err(option("SO_RCVBUF"))?;
-        socket_filter::attach(&socket, &filter::ARP).map_err(option("SO_ATTACH_FILTER"))?;
+        socket_filter::attach(&socket, filter).map_err(option("SO_ATTACH_FILTER"))?;
         packet_socket::ignore_outgoing(&socket).map_err(option("PACKET_IGNORE_OUTGOING"))?;
         // Last: before it is bound to a protocol the socket receives nothing, and so
         // nothing that the filter has not seen.

@@ -112,6 +112,7 @@ impl Daemon {
         let subnets = own.as_ref().and_then(|own| own.subnets);
         if own.is_some() {
             self.stop_advertising(index);
+            self.stop_link_local(index);
             self.unwatch_parameters(index);
             self.firewall.link_is_gone(GoneLink {
                 index,
@@ -230,6 +231,9 @@ impl Daemon {
             }
             self.advertise_on(index);
         }
+        if actions.is_empty() {
+            self.keep_link_local(index);
+        }
         if !was_confirmed && !actions.is_empty() && actions.iter().all(|a| *a == Action::Guard) {
             // No event tells of it.
             self.dirty.insert(index);
@@ -339,6 +343,7 @@ impl Daemon {
         let mut subnets = Subnets { v4: None, v6: None };
         for address in ours {
             match address.address {
+                IpNetwork::V4(v4) if v4.ip().is_link_local() => {}
                 IpNetwork::V4(v4) => {
                     subnets.v4 = Ipv4Network::new(v4.network(), v4.prefix()).ok();
                 }

@@ -16,6 +16,7 @@ mod forwarding;
 mod healing;
 mod input;
 mod left_behind;
+mod link_local;
 mod links;
 mod observe;
 mod profile;
@@ -58,6 +59,7 @@ use healing::Healing;
 pub use healing::Remake;
 pub use input::Input;
 use input::tell_later;
+use link_local::LinkLocals;
 use links::OwnLink;
 pub(crate) use profile::facts as link_facts;
 pub use profile::load as load_profiles;
@@ -164,6 +166,7 @@ pub struct Daemon {
     zones: Zones,
     advertisements: Advertisements,
     relays: Relays,
+    link_locals: LinkLocals,
     /// Links that were put out of the way, until the kernel frees them.
     retired: HashSet<u32>,
     dirty: BTreeSet<u32>,
@@ -272,6 +275,7 @@ impl Daemon {
             zones: Zones::default(),
             advertisements,
             relays: Relays::new(),
+            link_locals: LinkLocals::open(),
             retired: HashSet::new(),
             dirty: BTreeSet::new(),
             uplinks_dirty: true,
@@ -336,6 +340,7 @@ impl Daemon {
         tokio::pin!(stop);
         loop {
             let publish_at = self.publish_bridged_at();
+            let claim_at = self.link_locals.deadline();
             let advertise_at = self.advertisements.deadline();
             tokio::select! {
                 () = &mut stop => return Ok(()),
@@ -350,6 +355,8 @@ impl Daemon {
                 index = self.wire.asked() => {
                     self.start_dhcp(index);
                 }
+                heard = self.link_locals.next() => self.take_link_local(heard),
+                () = at(claim_at) => self.claim_what_is_due(),
                 heard = self.relays.next() => self.take_relayed(heard),
                 asked = self.advertisements.asked() => self.answer_solicitation(asked),
                 () = at(advertise_at) => self.advertise_what_is_due(),

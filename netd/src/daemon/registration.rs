@@ -416,6 +416,7 @@ impl Daemon {
         }
         let ephemeral = entry.machine.ephemeral;
         self.assign(name, host0);
+        self.name_link_local(name, index);
         if !ephemeral {
             self.keep_subnets(&Owner::from(*name));
         }

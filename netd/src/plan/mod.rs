@@ -109,7 +109,9 @@ pub fn subnet_link(
     }
     let desired: Vec<IpNetwork> = subnets.host().collect();
     for present in addresses {
-        if present.ours && !desired.contains(&present.address) {
+        // A link-local one comes and goes with the other end's.
+        let is_claimed = present.address.is_ipv4() && is_link_local(present.address.ip());
+        if present.ours && !is_claimed && !desired.contains(&present.address) {
             actions.push(Action::RemoveAddress(present.address));
         }
     }

@@ -43,7 +43,7 @@ const BUILT_IN: &[(&str, &str)] = &[
     ),
     (
         "80-container-ve.network",
-        "[Match]\nKind=veth\nName=ve-*\n\n[Network]\nAddress=0.0.0.0/28\nDHCPServer=yes\nIPv6SendRA=yes\n",
+        "[Match]\nKind=veth\nName=ve-*\n\n[Network]\nAddress=0.0.0.0/28\nLinkLocalAddressing=yes\nDHCPServer=yes\nIPv6SendRA=yes\n",
     ),
     (
         "80-container-vz.network",

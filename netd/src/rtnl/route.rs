@@ -61,8 +61,8 @@ impl Route {
     }
 
     /// Reads a route from a message; `None` for what says nothing that an address
-    /// does not say as well (the entries that the kernel makes for each address),
-    /// for the link-local addresses of IPv4, and for multicast.
+    /// does not say as well (the entries that the kernel makes for each address), and for
+    /// multicast.
     pub(super) fn from_message(message: &RouteMessage) -> Option<Self> {
         let header = &message.header;
         let any: IpAddr = match header.address_family {
@@ -87,8 +87,8 @@ impl Route {
         }
         let destination = IpNetwork::new(ip, header.destination_prefix_length).ok()?;
         let one_host = destination.prefix() == host_prefix(ip.is_ipv4());
-        // An entry of the kernel's for one such address, or what others than it look after.
-        let nobodys = super::address::is_link_local(ip) && (ip.is_ipv4() || one_host);
+        // An entry of the kernel's for one such address.
+        let nobodys = super::address::is_link_local(ip) && ip.is_ipv6() && one_host;
         let tells = match header.kind {
             RouteType::Unicast
             | RouteType::BlackHole
