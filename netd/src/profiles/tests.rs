@@ -85,6 +85,10 @@ fn without_files_the_built_in_profile_holds() {
         Profile {
             name: profile.name.clone(),
             v4: Subnet4::Any(28),
+            client: ClientProfile {
+                link_local: true,
+                ..ClientProfile::default()
+            },
             ..Profile::default()
         }
     );
