@@ -68,8 +68,7 @@ impl LeaseFile {
                 read.live.len()
             );
         }
-        read.live
-            .retain(|_, kept| kept.until_boot > clocks.since_boot);
+        read.forget_ended(clocks);
         let leases = read.live.values().cloned().collect();
         let file = write_anew(path, boot_id, &read.live).map_err(&failed)?;
         let lines = read.live.len() + 1;
@@ -116,6 +115,15 @@ impl LeaseFile {
         let found = fs::symlink_metadata(&self.path).map(|found| (found.dev(), found.ino()));
         !matches!((own, found), (Ok(own), Ok(found)) if own == found)
     }
+}
+
+/// What a file with these bytes says is leased at a moment. Never panics, whatever they are.
+#[must_use]
+pub fn leases_in(bytes: &[u8], boot_id: &str, clocks: &Clocks) -> Vec<Kept> {
+    let mut read = Read::default();
+    read.take(bytes, boot_id, clocks);
+    read.forget_ended(clocks);
+    read.live.into_values().collect()
 }
 
 fn failed(path: &Path) -> impl Fn(io::Error) -> LeaseFileError + use<> {
@@ -185,6 +193,11 @@ struct Read {
 }
 
 impl Read {
+    fn forget_ended(&mut self, clocks: &Clocks) {
+        self.live
+            .retain(|_, kept| kept.until_boot > clocks.since_boot);
+    }
+
     fn take(&mut self, bytes: &[u8], boot_id: &str, clocks: &Clocks) {
         let mut is_this_boot = false;
         // What is behind the last line's end was being written when the power failed; nobody

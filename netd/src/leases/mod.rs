@@ -14,5 +14,5 @@ mod record;
 
 pub use clock::Clocks;
 pub use commits::Commits;
-pub use file::{LeaseFile, LeaseFileError};
-pub use record::{Change, Kept, RecordError, parse_line};
+pub use file::{LeaseFile, LeaseFileError, leases_in};
+pub use record::{Change, Kept, RecordError, parse_line, sealed};

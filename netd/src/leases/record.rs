@@ -63,16 +63,22 @@ impl Change {
     /// The line, with its end.
     #[must_use]
     pub fn line(&self) -> String {
-        let mut text = match self {
+        let text = match self {
             Self::Boot(id) => format!("boot {id}"),
             Self::Freed(address) => format!("free {address}"),
             Self::Leased(kept) => kept.text(),
         };
-        let checksum = checksum(&text);
-        // Writing into a String does not fail.
-        let _ = writeln!(text, " #{checksum:08x}");
-        text
+        sealed(text)
     }
+}
+
+/// The text of a line with its checksum and its end. The text has no line end in it.
+#[must_use]
+pub fn sealed(mut text: String) -> String {
+    let checksum = checksum(&text);
+    // Writing into a String does not fail.
+    let _ = writeln!(text, " #{checksum:08x}");
+    text
 }
 
 impl Kept {
