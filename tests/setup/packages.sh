@@ -7,7 +7,7 @@ packages="
 avahi-autoipd busybox-static ca-certificates dbus debootstrap debian-archive-keyring
 dhcpcd-base dnsmasq-base gcc iproute2 iputils-arping iputils-ping isc-dhcp-client
 isc-dhcp-relay kea-dhcp4-server libc-bin libc6-dev make ndisc6 netcat-openbsd nftables openssh-client procps python3-minimal radvd strace systemd
-systemd-container tcpdump udev udhcpc util-linux
+systemd-container tcpdump tshark udev udhcpc util-linux
 "
 
 missing=

@@ -4,6 +4,7 @@
 //! The tests see the programs from outside alone: command lines, exit codes, what
 //! getent, ping, ssh and busctl say, and the files whose format is documented.
 
+mod capture;
 mod container;
 mod footprint;
 mod kill_points;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use netns_fixtures::{Host, Running};
 
+pub use capture::Capture;
 pub use container::{Container, Start, record};
 pub use footprint::Footprint;
 pub use kill_points::{KillPoint, Who, hit, points_of, sample, shard_of, traced};

@@ -1,11 +1,13 @@
 //! `org.rspawn.Netd1`: what netd knows of machines and their network.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use registry::MachineName;
 use tokio::sync::{mpsc, oneshot};
 use zbus::{OwnedVariant, Variant, fdo, interface};
 
+use crate::client::HeldLease;
 use crate::daemon::{LeaseStatus, ListedMachine, MachineStatus, Query};
 
 /// Where the object is.
@@ -13,6 +15,8 @@ pub const PATH: &str = "/org/rspawn/Netd1";
 
 /// One machine in a list: name, service, how it is attached, addresses.
 type Listed = (String, String, String, Vec<String>);
+/// A lease of netd's own.
+type ClientLease = (String, String, String, u64);
 type Properties = HashMap<&'static str, OwnedVariant>;
 
 /// The object, as one client sees it.
@@ -66,6 +70,13 @@ impl Netd1 {
         }
     }
 
+    /// What netd itself has leased from others' servers: link, address with the length of
+    /// its prefix, server, and seconds until it ends, the largest number if it never does.
+    async fn client_leases(&self) -> fdo::Result<Vec<ClientLease>> {
+        let leases = self.ask(Query::ClientLeases).await?;
+        Ok(leases.iter().map(client_lease).collect())
+    }
+
     /// The version of netd.
     #[zbus(property)]
     fn version(&self) -> &str {
@@ -100,6 +111,16 @@ fn properties<const N: usize>(values: [(&'static str, Variant<'_>); N]) -> fdo::
         Ok((key, value))
     };
     values.into_iter().map(owned).collect()
+}
+
+fn client_lease(lease: &HeldLease) -> ClientLease {
+    let left = |until: Instant| until.saturating_duration_since(Instant::now()).as_secs();
+    (
+        lease.link.clone(),
+        lease.address.to_string(),
+        lease.server.to_string(),
+        lease.until.map_or(u64::MAX, left),
+    )
 }
 
 /// Address, Ethernet address, seconds until it ends.

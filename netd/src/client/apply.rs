@@ -6,10 +6,11 @@ use std::time::Instant;
 
 use ipnetwork::{IpNetwork, Ipv4Network};
 
+use super::held::HeldLease;
 use super::link::ClientLink;
 use super::resolv_conf::Names;
 use crate::dhcp::client::{Lease, Route};
-use crate::profiles::ClientProfile;
+use crate::profiles::{ClientProfile, Keep};
 use crate::rtnl::{self, LeaseAddress, LeaseRoute, LinkAddress, Request};
 use crate::world::World;
 
@@ -58,7 +59,10 @@ fn routes_of(lease: &Lease, profile: &ClientProfile) -> Vec<LeaseRoute> {
 impl ClientLink {
     /// Sets what a lease says. Of what is so already nothing is taken away in between.
     pub(super) fn apply(&mut self, lease: Lease) {
-        let seconds = lease.expires().map(|end| {
+        let end = lease
+            .expires()
+            .filter(|_| self.profile.keep != Keep::Always);
+        let seconds = end.map(|end| {
             let left = end.saturating_duration_since(Instant::now());
             // An end between two seconds is the later one's.
             u32::try_from(left.as_secs()).map_or(u32::MAX - 1, |left| left.saturating_add(1))
@@ -95,12 +99,15 @@ impl ClientLink {
         let others = others.into_iter().map(IpNetwork::V4);
         requests.extend(others.map(Request::RemoveAddress));
         self.carry_out(&requests);
+        self.take_port(Some(lease.address.ip()));
         let names = Names::of(&lease.settings, &self.profile);
         let mut resolver = self.shared.resolver.borrow_mut();
         resolver.set(self.link.index, names);
         drop(resolver);
         super::system::apply(&lease.settings, &self.profile);
         self.routes = routes;
+        let held = HeldLease::of(&lease, &self.link.name);
+        self.shared.held.borrow_mut().insert(self.link.index, held);
         self.applied = Some(lease);
     }
 
@@ -129,6 +136,8 @@ impl ClientLink {
         if applied.is_none() {
             return;
         }
+        self.take_port(None);
+        self.shared.held.borrow_mut().remove(&self.link.index);
         self.routes.clear();
         if let Some(mtu) = self.usual_mtu.take() {
             self.carry_out(&[Request::SetMtu(mtu)]);
@@ -156,6 +165,16 @@ impl ClientLink {
 
     pub(super) fn remove_address(&mut self, address: Ipv4Network) {
         self.carry_out(&[Request::RemoveAddress(IpNetwork::V4(address))]);
+    }
+
+    pub(super) fn take_port(&mut self, address: Option<Ipv4Addr>) {
+        let taken = self
+            .sockets
+            .as_mut()
+            .map(|sockets| sockets.set_leased(address));
+        if let Some(Err(error)) = taken {
+            tracing::debug!(link = %self.link.name, %error, "the lease's address has no port 68 for netd");
+        }
     }
 
     fn carry_out(&mut self, requests: &[Request]) {

@@ -76,14 +76,7 @@ impl ClientLink {
         match event {
             ipv4ll::Event::Claimed(address) => {
                 tracing::info!(%link, %address, "no lease: a link-local address");
-                if let Ok(address) = Ipv4Network::new(address, LINK_LOCAL_PREFIX) {
-                    self.set_address(LeaseAddress {
-                        address,
-                        broadcast: None,
-                        seconds: None,
-                        marked: true,
-                    });
-                }
+                self.set_link_local(address);
             }
             ipv4ll::Event::Lost { address, by } => {
                 tracing::warn!(%link, %address, %by, "another host has the link-local address");
@@ -95,6 +88,17 @@ impl ClientLink {
             ipv4ll::Event::Defended { address, by } => {
                 tracing::warn!(%link, %address, %by, "another host used the link-local address, and was told that it is ours");
             }
+        }
+    }
+
+    pub(super) fn set_link_local(&mut self, address: Ipv4Addr) {
+        if let Ok(address) = Ipv4Network::new(address, LINK_LOCAL_PREFIX) {
+            self.set_address(LeaseAddress {
+                address,
+                broadcast: None,
+                seconds: None,
+                marked: true,
+            });
         }
     }
 

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::link::ClientLink;
 use crate::dhcp::client::{self, Client, Event, Loss, SavedLease, Transmit};
+use crate::profiles::Keep;
 use crate::{acd, ipv4ll};
 
 impl ClientLink {
@@ -73,6 +74,11 @@ impl ClientLink {
             }
             Event::Lost { address, why } => {
                 tracing::warn!(link = %name, %address, "the address is lost: {}", because(why));
+                if why == Loss::Expired && self.profile.keep == Keep::Always {
+                    tracing::warn!(link = %name, %address, "it stays until there is another lease, as a file says");
+                    self.shared.held.borrow_mut().remove(&self.link.index);
+                    return;
+                }
                 if why != Loss::Expired {
                     self.shared.store.forget(name);
                 }

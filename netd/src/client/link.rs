@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 use ipnetwork::{IpNetwork, Ipv4Network};
 use registry::Mac;
 
+use super::restore::Restoring;
 use super::sockets::{Heard, Sockets};
 use super::{Shared, Told, identity};
 use crate::acd::{self, Acd, AcdConfig, Defence, Purpose};
 use crate::dhcp::client::{self, Client, ClientConfig, Lease, SavedLease, Timings};
 use crate::ipv4ll::{self, Ipv4ll, Ipv4llConfig, Seed};
-use crate::profiles::ClientProfile;
+use crate::profiles::{ClientProfile, Keep};
 use crate::rtnl::{LeaseRoute, Link, LinkAddress, LinkType, Request, Requests, RtnlError};
 
 /// The longest wait before a client's first message, on links that lead out of the machine.
@@ -61,6 +62,8 @@ pub(super) struct ClientLink {
     pub(super) usual_mtu: Option<u32>,
     /// When sockets are tried to be had again.
     try_again: Option<Instant>,
+    /// What others have removed that is still to be set again.
+    pub(super) restoring: Restoring,
 }
 
 impl ClientLink {
@@ -89,6 +92,7 @@ impl ClientLink {
             usual_mtu: None,
             preset: None,
             try_again: None,
+            restoring: Restoring::default(),
             shared,
             profile,
             link,
@@ -109,6 +113,7 @@ impl ClientLink {
             self.acd.deadline(),
             self.ipv4ll.deadline(),
             self.try_again,
+            self.restoring.deadline(),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -119,6 +124,9 @@ impl ClientLink {
         if self.try_again.is_some_and(|at| at <= now) {
             self.try_again = None;
             self.start_if_ready();
+        }
+        if self.restoring.take_due(now) {
+            self.restore();
         }
         self.give_client(client::Input::Time);
         self.acd.handle(now, acd::Input::Time);
@@ -148,8 +156,14 @@ impl ClientLink {
                 self.address_gone(&address);
                 self.addresses.push(address);
             }
-            Told::AddressGone(address) => self.address_gone(&address),
-            Told::Addresses(addresses) => self.addresses = addresses,
+            Told::AddressGone(address) => {
+                self.address_gone(&address);
+                self.miss();
+            }
+            Told::Addresses(addresses) => {
+                self.addresses = addresses;
+                self.miss();
+            }
             Told::Stop => {
                 self.stop();
                 return false;
@@ -219,6 +233,9 @@ impl ClientLink {
                 return;
             }
         }
+        // What is sent to an address that the link has already is for netd as well.
+        let has = self.usable().next().map(|network| network.ip());
+        self.take_port(has);
         if self.profile.dhcp {
             let saved = self.shared.store.load(&self.link.name);
             let config = self.config(saved.as_ref());
@@ -293,7 +310,7 @@ impl ClientLink {
 
     /// netd stops. What is to stay until it is back stays.
     fn stop(&mut self) {
-        if self.profile.keep {
+        if self.profile.keep != Keep::Nothing {
             self.hand_back();
         } else {
             self.give_client(client::Input::Release);
@@ -312,6 +329,7 @@ impl ClientLink {
     /// The link is gone, and what it brought with it.
     pub fn link_is_gone(&self) {
         self.shared.resolver.borrow_mut().remove(self.link.index);
+        self.shared.held.borrow_mut().remove(&self.link.index);
     }
 }
 

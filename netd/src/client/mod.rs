@@ -10,16 +10,18 @@ mod alone;
 mod apply;
 mod conflicts;
 mod events;
+mod held;
 mod identity;
 mod link;
 mod resolv_conf;
+mod restore;
 mod sockets;
 mod store;
 mod system;
 mod task;
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -29,6 +31,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 pub use alone::serve_alone;
+pub use held::HeldLease;
 pub use resolv_conf::claim;
 pub use system::{serve_names, start_helper};
 
@@ -66,6 +69,8 @@ struct Shared {
     queue: Queue,
     machine_id: Option<[u8; 16]>,
     resolver: RefCell<Resolver>,
+    /// What the links have, by their index.
+    held: RefCell<BTreeMap<u32, HeldLease>>,
 }
 
 /// The clients of this host, or container.
@@ -98,6 +103,7 @@ impl Clients {
             store: Store::new(leases, queue.clone()),
             machine_id: identity::machine_id(),
             resolver: RefCell::new(Resolver::new(queue.clone())),
+            held: RefCell::default(),
             queue,
         };
         Self {
@@ -110,6 +116,12 @@ impl Clients {
     #[must_use]
     pub fn count(&self) -> usize {
         self.links.len()
+    }
+
+    /// The leases that are in use.
+    #[must_use]
+    pub fn leases(&self) -> Vec<HeldLease> {
+        self.shared.held.borrow().values().cloned().collect()
     }
 
     /// Takes in what the kernel tells. Must be called within a tokio `LocalSet`.

@@ -1,16 +1,18 @@
 //! The sockets of a client at its link.
 
 use std::io;
-use std::net::{SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::OwnedFd;
 
 use registry::Mac;
 
 use crate::acd::ArpPacket;
 use crate::arp_socket::{ArpSocket, ArpSocketError};
+use crate::dhcp::CLIENT_PORT;
 use crate::dhcp::client::{ServerDatagram, Transmit};
 use crate::dhcp::server;
 use crate::dhcp_wire::{OpenError, PacketSocket, Received};
+use crate::socket_filter::{self, RETURN, op};
 use crate::worker::Queue;
 
 /// A client's sockets. Packets leave and come in past the firewall of this host.
@@ -19,6 +21,30 @@ pub(super) struct Sockets {
     index: u32,
     dhcp: PacketSocket,
     arp: ArpSocket,
+    leased: Option<Leased>,
+}
+
+/// Port 68 of a leased address.
+///
+/// What a server sends to that has come in by the packet socket already; but if nobody had
+/// the port, the kernel would answer that it is closed. And from here goes what is for a
+/// server on another link, as the host's routes have it.
+#[derive(Debug)]
+struct Leased {
+    address: Ipv4Addr,
+    socket: UdpSocket,
+}
+
+impl Leased {
+    fn open(address: Ipv4Addr) -> io::Result<Self> {
+        let socket = UdpSocket::bind(SocketAddrV4::new(address, CLIENT_PORT))?;
+        // Nobody reads it: nothing is to wait there.
+        let socket = OwnedFd::from(socket);
+        socket_filter::attach(&socket, &[op(RETURN, 0)])?;
+        let socket = UdpSocket::from(socket);
+        socket.set_nonblocking(true)?;
+        Ok(Self { address, socket })
+    }
 }
 
 /// A client has no sockets.
@@ -45,7 +71,20 @@ impl Sockets {
             index,
             dhcp: PacketSocket::open_for_client(index)?,
             arp: ArpSocket::open(index)?,
+            leased: None,
         })
+    }
+
+    /// Takes port 68 of an address that the link has, or lets go of it.
+    ///
+    /// # Errors
+    /// Where another program has it: then that one hears and answers.
+    pub fn set_leased(&mut self, address: Option<Ipv4Addr>) -> io::Result<()> {
+        if self.leased.as_ref().map(|leased| leased.address) != address {
+            self.leased = None;
+            self.leased = address.map(Leased::open).transpose()?;
+        }
+        Ok(())
     }
 
     /// Waits for what comes next. Nothing is lost if the future is dropped.
@@ -76,7 +115,7 @@ impl Sockets {
     pub fn send_dhcp(&self, transmit: Transmit) -> io::Result<()> {
         match transmit.destination_mac {
             Some(mac) => self.send_to_station(transmit, mac),
-            None => send_routed(&transmit),
+            None => self.send_routed(&transmit),
         }
     }
 
@@ -90,16 +129,19 @@ impl Sockets {
         })
     }
 
+    fn send_routed(&self, transmit: &Transmit) -> io::Result<()> {
+        let is_source = |leased: &&Leased| leased.address == *transmit.source.ip();
+        let leased = self.leased.as_ref().filter(is_source);
+        let leased = leased.ok_or(io::ErrorKind::AddrNotAvailable)?;
+        leased
+            .socket
+            .send_to(&transmit.payload, transmit.destination)?;
+        Ok(())
+    }
+
     /// Closes them elsewhere: it takes the kernel its time.
     pub fn close(self, queue: &Queue) {
         let descriptors: [OwnedFd; 2] = [self.dhcp.into_descriptor(), self.arp.into_descriptor()];
         queue.add(move || drop(descriptors));
     }
-}
-
-/// Sends from an address of this host.
-fn send_routed(transmit: &Transmit) -> io::Result<()> {
-    let source: SocketAddrV4 = transmit.source;
-    UdpSocket::bind(source)?.send_to(&transmit.payload, transmit.destination)?;
-    Ok(())
 }

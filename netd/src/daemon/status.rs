@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Daemon;
 use super::dhcp_service::Service;
 use super::registration::Entry;
+use crate::client::HeldLease;
 use crate::machines::Attachment;
 
 /// A question to the daemon. Whoever asks and is gone is not answered.
@@ -21,6 +22,8 @@ pub enum Query {
     One(MachineName, oneshot::Sender<Option<ListedMachine>>),
     /// One machine, with the leases of its link.
     Status(MachineName, oneshot::Sender<Option<MachineStatus>>),
+    /// What netd itself has leased, as a client.
+    ClientLeases(oneshot::Sender<Vec<HeldLease>>),
 }
 
 /// How many questions may wait; who asks more waits to ask.
@@ -128,6 +131,7 @@ impl Daemon {
                 let _ = answer.send(entry.map(ListedMachine::from));
             }
             Query::Status(name, answer) => self.answer_status(&name, answer),
+            Query::ClientLeases(answer) => drop(answer.send(self.clients.leases())),
         }
     }
 

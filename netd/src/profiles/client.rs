@@ -44,8 +44,8 @@ pub struct ClientProfile {
     pub send_release: bool,
     /// Whether it looks for other hosts that have the address, and declines it then.
     pub send_decline: bool,
-    /// Whether addresses and routes stay when netd stops.
-    pub keep: bool,
+    /// What stays of a lease when netd stops, or the lease ends.
+    pub keep: Keep,
     /// Whether name servers are taken over.
     pub use_dns: bool,
     /// Whether the domain and the search list are.
@@ -73,6 +73,17 @@ pub enum Identity {
     Duid,
 }
 
+/// What stays of a lease (`KeepConfiguration=`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Nothing: it is given back when netd stops.
+    Nothing,
+    /// Addresses and routes stay when netd stops, for as long as the lease lasts.
+    OnStop,
+    /// They stay when the lease has ended as well, until there is another.
+    Always,
+}
+
 impl Default for ClientProfile {
     fn default() -> Self {
         Self {
@@ -89,7 +100,7 @@ impl Default for ClientProfile {
             max_attempts: None,
             send_release: true,
             send_decline: true,
-            keep: true,
+            keep: Keep::OnStop,
             use_dns: true,
             use_domains: true,
             use_routes: true,
@@ -130,15 +141,14 @@ pub(super) fn link_local(value: &str) -> Result<bool, Wrong> {
     }
 }
 
-/// `KeepConfiguration=`.
-pub(super) fn keep(value: &str) -> Result<bool, Wrong> {
+/// `KeepConfiguration=`. What others have set, which is what `static` is about, netd never
+/// removes.
+pub(super) fn keep(value: &str) -> Result<Keep, Wrong> {
     match value {
-        "dhcp-on-stop" | "dynamic-on-stop" => Ok(true),
-        "dhcp" | "dynamic" | "static" => Err(Wrong::new(format!(
-            "\"{value}\" is not known: a lease is given up when it ends; write yes or \
-             dynamic-on-stop to keep it while netd is away, or no"
-        ))),
-        _ => boolean(value),
+        "dhcp-on-stop" | "dynamic-on-stop" => Ok(Keep::OnStop),
+        "dhcp" | "dynamic" => Ok(Keep::Always),
+        "static" => Ok(Keep::Nothing),
+        _ => boolean(value).map(|keep| if keep { Keep::Always } else { Keep::Nothing }),
     }
 }
 

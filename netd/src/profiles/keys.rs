@@ -107,7 +107,7 @@ pub(super) const KEYS: &[Key<Draft>] = &[
         set(&mut d.client.link_local, v, false, client::link_local)
     }),
     key("Network", "KeepConfiguration", |d, v| {
-        set(&mut d.client.keep, v, true, client::keep)
+        set(&mut d.client.keep, v, client::Keep::OnStop, client::keep)
     }),
     key(
         "Network",

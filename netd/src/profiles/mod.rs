@@ -16,7 +16,7 @@ mod router;
 #[cfg(test)]
 mod tests;
 
-pub use client::{ClientProfile, Identity};
+pub use client::{ClientProfile, Identity, Keep};
 pub use criteria::{HostFacts, LinkFacts};
 pub use discovery::Directories;
 pub use netd_conf::pools_of;

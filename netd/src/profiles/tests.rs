@@ -249,7 +249,7 @@ fn every_key_of_a_client_has_its_effect() {
         max_attempts: Some(3),
         send_release: false,
         send_decline: false,
-        keep: false,
+        keep: Keep::Nothing,
         use_dns: false,
         use_domains: false,
         use_routes: false,

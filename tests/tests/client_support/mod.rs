@@ -1,16 +1,37 @@
 //! A host that is a client: `host0` leads to a network of others, where somebody serves.
+// Each test program uses some of it.
+#![allow(dead_code)]
+
+pub mod servers;
+
+use std::ops::Deref;
 
 use netns_fixtures::{Host, Peer, Running, eventually, wait_until};
-use rspawn_tests::SOON;
+use rspawn_tests::{Capture, SOON};
 
 /// The client's link.
 pub const LINK: &str = "host0";
 /// The server's address.
 pub const SERVER: &str = "10.77.0.1/24";
 
-/// The network at the other end of `host0`, with this address there. The host has no
-/// `/etc/resolv.conf`.
-pub fn lan<'a>(host: &'a Host, server: &str) -> Peer<'a> {
+/// The network at the other end of `host0`, where all that goes over the link is kept, and
+/// looked at in the end.
+pub struct Lan<'a> {
+    peer: Peer<'a>,
+    pub capture: Capture<'a>,
+}
+
+impl<'a> Deref for Lan<'a> {
+    type Target = Peer<'a>;
+
+    fn deref(&self) -> &Peer<'a> {
+        &self.peer
+    }
+}
+
+/// The network at the other end of `host0`, with this address there, where servers can be
+/// started before the host's link is up. The host has no `/etc/resolv.conf`.
+pub fn lan<'a>(host: &'a Host, server: &str) -> Lan<'a> {
     let lan = host.peer("lan");
     host.run(&format!(
         "ip link add {LINK} type veth peer name p0 netns lan
@@ -18,9 +39,13 @@ pub fn lan<'a>(host: &'a Host, server: &str) -> Peer<'a> {
          ip -n lan address add {server} dev eth0
          ip -n lan link set eth0 up
          ip -n lan link set p0 master eth0 up
+         ip -n lan link add other type veth peer name other-end
+         ip -n lan link set other master eth0 up
+         ip -n lan link set other-end up
          rm -f /etc/resolv.conf"
     ));
-    lan
+    let capture = Capture::start(host, lan.command("tcpdump"), "eth0");
+    Lan { peer: lan, capture }
 }
 
 /// dnsmasq in a network, with this range of addresses and further arguments.
@@ -103,9 +128,17 @@ pub fn monitor(host: &Host) -> Running<'_> {
 
 /// Kea in a network, with leases of so many seconds.
 pub fn kea<'a>(host: &'a Host, lan: &Peer<'a>, seconds: u32) -> Running<'a> {
+    kea_of(host, lan, "10.77.0", seconds)
+}
+
+/// Kea with the last ten of the first sixty addresses of a /24.
+pub fn kea_of<'a>(host: &'a Host, lan: &Peer<'a>, net: &str, seconds: u32) -> Running<'a> {
     let (renew, rebind) = (seconds / 2, seconds * 7 / 8);
-    let pool = r#"{"pool": "10.77.0.50 - 10.77.0.59"}"#;
-    let router = r#"{"name": "routers", "data": "10.77.0.1"}"#;
+    let pool = format!(r#"{{"pool": "{net}.50 - {net}.59"}}"#);
+    // Another subnet is another one to Kea by its number.
+    let id = net.rsplit('.').next().and_then(|part| part.parse().ok());
+    let id = id.unwrap_or(0_u32) + 1;
+    let router = format!(r#"{{"name": "routers", "data": "{net}.1"}}"#);
     host.write(
         "/tmp/kea.json",
         format!(
@@ -114,7 +147,7 @@ pub fn kea<'a>(host: &'a Host, lan: &Peer<'a>, seconds: u32) -> Running<'a> {
                 "lease-database": {{"type": "memfile", "name": "/tmp/kea.csv"}},
                 "valid-lifetime": {seconds}, "renew-timer": {renew}, "rebind-timer": {rebind},
                 "authoritative": true,
-                "subnet4": [{{"id": 1, "subnet": "10.77.0.0/24", "pools": [{pool}],
+                "subnet4": [{{"id": {id}, "subnet": "{net}.0/24", "pools": [{pool}],
                               "option-data": [{router}]}}]
             }}}}"#
         ),

@@ -106,7 +106,9 @@ impl Lease {
         }
     }
 
-    pub(super) fn has_ended(&self, now: Instant) -> bool {
+    /// Whether it is over.
+    #[must_use]
+    pub fn has_ended(&self, now: Instant) -> bool {
         self.expires().is_some_and(|end| end <= now)
     }
 
@@ -205,6 +207,7 @@ impl SavedLease {
     }
 
     /// Whether it has ended; not known to have, if nobody knows how old it is.
+    /// Whether it is over.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         match (self.age, self.times.lifetime()) {
