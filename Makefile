@@ -105,6 +105,7 @@ setup:
 test: setup
 	tests/setup/tree.sh bookworm
 	tests/setup/tree.sh trixie
+	tests/setup/openrc.sh
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) build --workspace

@@ -117,7 +117,10 @@ fn expected(file: &File<'_>, clocks: &Clocks) -> Vec<Kept> {
             Change::Boot(id) => is_this_boot = id == BOOT,
             Change::Freed(address) => drop(leases.remove(&address)),
             Change::Leased(mut kept) => {
-                if !is_this_boot {
+                if is_this_boot {
+                    let left = kept.until_boot.saturating_sub(clocks.since_boot);
+                    kept.until_wall = clocks.wall + left;
+                } else {
                     let left = kept.until_wall.saturating_sub(clocks.wall);
                     kept.until_boot = if left.is_zero() {
                         left

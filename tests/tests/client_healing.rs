@@ -29,8 +29,8 @@ fn an_address_that_somebody_removes_is_back_within_a_second() {
         host.run(&format!("ip address del 10.77.0.50/24 dev {LINK}"));
         let back = || {
             let seen = monitor.stdout();
-            let of_it = seen.lines().filter(|line| line.contains("10.77.0.50"));
-            let last = of_it.last().map(str::to_owned);
+            let mut of_it = seen.lines().filter(|line| line.contains("10.77.0.50"));
+            let last = of_it.next_back().map(str::to_owned);
             seen.matches("Deleted").count() >= times
                 && last.is_some_and(|line| !line.contains("Deleted"))
         };

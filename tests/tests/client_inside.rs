@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use netns_fixtures::{Host, NETD as PROGRAM, Running, program, wait_until};
+use netns_fixtures::{Host, NETD as PROGRAM, Running, program, tree_cache, wait_until};
 use rspawn_tests::{BOOT, Container, SOON, Start, start_dnsmasq, with_netd};
 
 const LINK: &str = "host0";
@@ -40,6 +40,14 @@ fn wait_for_lease(container: &Container<'_>) {
     assert!(leased, "{}", addresses(container));
 }
 
+/// Nothing that was leased was removed. A link-local address goes once there is a lease.
+#[track_caller]
+fn is_never_gone(monitor: &Running<'_>) {
+    let heard = monitor.stdout();
+    let is_gone = |line: &str| line.contains("Deleted") && !line.contains("169.254.");
+    assert!(!heard.lines().any(is_gone), "{heard}");
+}
+
 #[test]
 fn an_address_that_rspawn_has_set_is_taken_over_without_a_gap() {
     with_netd(|host, _netd| {
@@ -69,11 +77,7 @@ fn an_address_that_rspawn_has_set_is_taken_over_without_a_gap() {
                 "{left}"
             );
         }
-        assert!(
-            !monitor.stdout().contains("Deleted"),
-            "{}",
-            monitor.stdout()
-        );
+        is_never_gone(&monitor);
         host.run("ping -c1 -W5 web");
     });
 }
@@ -110,11 +114,61 @@ fn under_an_init_of_busybox_on_a_bridge() {
             "{}",
             web.run("cat /var/log/netd.log")
         );
-        assert!(
-            !monitor.stdout().contains("Deleted"),
-            "{}",
-            monitor.stdout()
+        is_never_gone(&monitor);
+    });
+}
+
+#[test]
+fn under_openrc_on_a_bridge() {
+    with_netd(|host, _netd| {
+        host.run(
+            "ip link add br0 type bridge; ip address add 10.77.0.1/24 dev br0; ip link set br0 up",
         );
+        let _dnsmasq = start_dnsmasq(host);
+        let tree = tree(host);
+        let openrc = tree_cache().join("openrc");
+        assert!(
+            openrc.join("sbin/openrc-init").exists(),
+            "{} is missing: run tests/setup/openrc.sh",
+            openrc.display()
+        );
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/openrc/netd");
+        host.run(&format!(
+            "for part in etc bin sbin lib usr; do cp -a {1}/$part/. $(readlink -f {0}/$part)/; done
+             sed 's|@PREFIX@|/usr|' {script} >{0}/etc/init.d/netd
+             chmod 755 {0}/etc/init.d/netd
+             mkdir -p {0}/etc/runlevels/sysinit {0}/etc/runlevels/boot {0}/etc/runlevels/default
+             ln -s /etc/init.d/netd {0}/etc/runlevels/default/",
+            tree.display(),
+            openrc.display()
+        ));
+        let web = Start::without_network(host, "web", &tree)
+            .args([
+                "--network-bridge=br0",
+                "--console=pipe",
+                "/sbin/openrc-init",
+            ])
+            .start();
+        wait_for_lease(&web);
+        assert!(addresses(&web).contains("10.77.0.5"), "{}", addresses(&web));
+        let started = || web.sh("rc-service netd status").stdout;
+        assert!(
+            wait_until(SOON, || started().contains("started")),
+            "{}",
+            started()
+        );
+        // Killed, it is started anew, and nothing is gone meanwhile.
+        let monitor = monitor(host, &web);
+        web.run("kill -KILL $(pidof netd)");
+        let again = || monitor.stdout().contains("10.77.0.5");
+        assert!(
+            wait_until(SOON, again),
+            "{}",
+            web.run("cat /var/log/netd.log")
+        );
+        is_never_gone(&monitor);
+        web.run("rc-service netd stop");
+        assert!(addresses(&web).contains("10.77.0.5"), "{}", addresses(&web));
     });
 }
 
@@ -151,10 +205,6 @@ fn as_a_unit_of_systemd_on_a_bridge() {
         web.run("systemctl restart netd");
         let again = || monitor.stdout().contains("10.77.0.5");
         assert!(wait_until(SOON, again), "{}", web.run("journalctl -u netd"));
-        assert!(
-            !monitor.stdout().contains("Deleted"),
-            "{}",
-            monitor.stdout()
-        );
+        is_never_gone(&monitor);
     });
 }

@@ -68,7 +68,7 @@ fn from_the_first_lease_to_the_last_word(place: Place, kind: Client) {
     // The link has another subnet at its next start.
     second.kill();
     stage.move_to(60);
-    let third = stage.start_client();
+    let mut third = stage.start_client();
     let address = stage.wait_for_address(60);
     if kind.remembers() {
         stage.capture.wait_for(matrix_support::NAK, 1);

@@ -1,5 +1,6 @@
 //! The subjects that are measured.
 
+pub mod client;
 pub mod idle;
 pub mod links;
 pub mod lookup;
@@ -35,6 +36,8 @@ pub enum Subject {
     Spawn,
     /// A container, to the first answered ping.
     Ping,
+    /// netd as a client, from a link to its address.
+    Client,
 }
 
 impl Subject {
@@ -50,6 +53,7 @@ impl Subject {
             Self::Lookup => lookup::measure(extent),
             Self::Spawn => spawn::measure(extent),
             Self::Ping => ping::measure(extent),
+            Self::Client => client::measure(extent),
         }
     }
 }

@@ -213,7 +213,11 @@ impl Read {
             match parse_line(line) {
                 Ok(Change::Boot(id)) => is_this_boot = id == boot_id,
                 Ok(Change::Leased(mut kept)) => {
-                    if !is_this_boot {
+                    if is_this_boot {
+                        // The clock may have been set since: the next boot believes this.
+                        let left = kept.until_boot.saturating_sub(clocks.since_boot);
+                        kept.until_wall = clocks.wall.saturating_add(left);
+                    } else {
                         kept.until_boot = of_this_boot(&kept, clocks);
                     }
                     self.live.insert(kept.address, kept);
@@ -301,6 +305,19 @@ mod tests {
         assert_eq!(open(&path, "one", &clocks(0, 600)).1, [0_u8; 0]);
     }
 
+    /// A clock that was wrong when a lease was given, and was set right before netd was
+    /// started anew.
+    #[test]
+    fn a_clock_that_was_set_in_the_boot_before_costs_no_lease() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("blue");
+        let (mut file, _) = open(&path, "one", &clocks(1_000, 100));
+        file.append(&[Change::Leased(kept(1, 1_500, 600))]).unwrap();
+        assert_eq!(open(&path, "one", &clocks(9_000_000, 200)).1, [1]);
+        let (_, leases) = LeaseFile::open(&path, "two", &clocks(9_000_100, 20)).unwrap();
+        assert_eq!(leases[0].until_boot, Duration::from_secs(20 + 300));
+    }
+
     #[test]
     fn after_a_boot_the_time_of_day_tells() {
         let dir = tempfile::tempdir().unwrap();
@@ -312,7 +329,7 @@ mod tests {
         assert_eq!(leases[0].until_boot, Duration::from_secs(120));
         // It is of this boot now.
         assert_eq!(open(&path, "two", &clocks(5_000_000, 119)).1, [1]);
-        assert_eq!(open(&path, "three", &clocks(1_000_500, 5)).1, [0_u8; 0]);
+        assert_eq!(open(&path, "three", &clocks(5_000_001, 5)).1, [0_u8; 0]);
     }
 
     /// A file is cut off at any byte: what was acknowledged before the last line is there.

@@ -1,4 +1,6 @@
 //! A container whose DHCP client is a program of the machine, and netd that serves it.
+// Each test program uses some of it.
+#![allow(dead_code)]
 
 use std::cell::RefCell;
 
@@ -8,7 +10,7 @@ use rspawn_tests::{BOOT, Capture, Container, SOON, Start};
 pub const DISCOVER: &str = "dhcp.option.dhcp == 1";
 pub const NAK: &str = "dhcp.option.dhcp == 6";
 pub const RELEASE: &str = "dhcp.option.dhcp == 7";
-const ACK: &str = "dhcp.option.dhcp == 5";
+pub const ACK: &str = "dhcp.option.dhcp == 5";
 /// An acknowledgement without a second exchange (RFC 4039).
 pub const RAPID: &str = "dhcp.option.dhcp == 5 && dhcp.option.type == 80";
 /// The three kinds of request of RFC 2131, section 4.3.2.
@@ -31,6 +33,14 @@ impl Place {
         match self {
             Self::Link => "ve-web",
             Self::Zone => "vz-lab",
+        }
+    }
+
+    /// Where everything that the container says and hears comes by.
+    fn port(self) -> &'static str {
+        match self {
+            Self::Link => "ve-web",
+            Self::Zone => "vb-web",
         }
     }
 }
@@ -59,7 +69,7 @@ impl Client {
     fn lease_time(self) -> u32 {
         match self {
             Self::Udhcpc => 130,
-            Self::Dhclient => 24,
+            Self::Dhclient => 40,
             Self::Dhcpcd => 64,
         }
     }
@@ -134,7 +144,7 @@ impl<'a> Stage<'a> {
         serve_subnet(host, place, kind, 50);
         let netd = host.start_netd_with(&["-vv"]);
         let web = start(host, place);
-        let capture = Capture::start(host, host.command("tcpdump"), place.link());
+        let capture = Capture::start(host, host.command("tcpdump"), place.port());
         Self {
             host,
             place,
@@ -240,7 +250,7 @@ impl<'a> Stage<'a> {
         self.web = Some(start(self.host, self.place));
         let before = std::mem::replace(
             &mut self.capture,
-            Capture::start(self.host, self.host.command("tcpdump"), self.place.link()),
+            Capture::start(self.host, self.host.command("tcpdump"), self.place.port()),
         );
         drop(before);
     }
@@ -304,8 +314,8 @@ impl Client0<'_> {
     }
 
     /// Has it give its address back.
-    pub fn release(self) {
-        match self.leave {
+    pub fn release(&mut self) {
+        match self.leave.take() {
             None => self.running.borrow().signal(libc::SIGUSR2),
             Some(leave) => {
                 leave.output().expect_success();

@@ -1,7 +1,7 @@
 //! Leases on disk before they are acknowledged.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::leases::{ClientKey, Lease};
 use super::{Change, Transmit};
@@ -104,7 +104,8 @@ fn to_disk(change: Change) -> leases::Change {
     }
 }
 
-fn to_kept(lease: Lease, clocks: &Clocks) -> Kept {
+/// A lease as it is kept, at a moment.
+pub(crate) fn to_kept(lease: Lease, clocks: &Clocks) -> Kept {
     let left = lease.until.saturating_duration_since(clocks.now);
     Kept {
         address: lease.address,
@@ -115,9 +116,15 @@ fn to_kept(lease: Lease, clocks: &Clocks) -> Kept {
             ClientKey::Reserved(_) => Vec::new(),
         },
         hostname: lease.hostname,
-        until_wall: clocks.wall.saturating_add(left),
-        until_boot: clocks.since_boot.saturating_add(left),
+        until_wall: whole_seconds(clocks.wall.saturating_add(left)),
+        until_boot: whole_seconds(clocks.since_boot.saturating_add(left)),
     }
+}
+
+/// What is written down has no fractions: it ends no earlier than what was promised.
+fn whole_seconds(time: Duration) -> Duration {
+    let fraction = u64::from(time.subsec_nanos() > 0);
+    Duration::from_secs(time.as_secs().saturating_add(fraction))
 }
 
 impl Lease {

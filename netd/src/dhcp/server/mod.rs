@@ -43,6 +43,8 @@ pub use config::{
     Bounds, ConfigError, DEFAULT_LEASE_TIME, MAX_LEASE_TIME, PER_PORT_MIN, Route, SendOption,
     ServerConfig,
 };
+#[cfg(test)]
+pub(crate) use durable::to_kept;
 pub use leases::{ClientKey, Lease};
 pub use machine::Server;
 pub use request::{PacketError, relay_of};

@@ -1,6 +1,9 @@
 //! Hundreds of clients and our own server in virtual time, over a link that loses, repeats,
-//! delays and reorders, and then heals. A failure prints its seed; `NETD_SIMULATION_SEED`
+//! delays and reorders, and then heals; the server crashes at any point, and has what it wrote
+//! down. A failure prints its seed; `NETD_SIMULATION_SEED`
 //! plays that one again, and `NETD_SIMULATION_RUNS` says how many others there are.
+
+mod server_host;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -8,25 +11,41 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::*;
 use crate::dhcp::client::{ClientId, Interface};
-use crate::dhcp::server::{self, Server, ServerConfig};
+use crate::dhcp::server::{self, ClientKey, ServerConfig};
 use crate::random::Random;
+use server_host::{Outcome, ServerHost, Turn};
 
 /// How many clients there are, and how many addresses for them.
 #[derive(Clone, Copy)]
 struct Size {
     guests: usize,
     pool: u32,
+    /// Whether the server keeps leases, and crashes.
+    crashes: bool,
 }
 
 /// Hardly more addresses than clients, so that those that are given up are taken soon.
 const CROWD: Size = Size {
     guests: 300,
     pool: 330,
+    crashes: false,
 };
 /// More clients than addresses: each that ends is taken at once.
 const SCARCITY: Size = Size {
     guests: 90,
     pool: 60,
+    crashes: false,
+};
+/// A server that crashes every few minutes.
+const FRAIL: Size = Size {
+    guests: 200,
+    pool: 220,
+    crashes: true,
+};
+/// The same with each address in demand.
+const FRAIL_AND_SCARCE: Size = Size {
+    crashes: true,
+    ..SCARCITY
 };
 const LEASE_TIME: Duration = secs_const(600);
 /// For how long the link is bad, and bad things happen.
@@ -56,6 +75,7 @@ enum Step {
     Fate(usize),
     Start(usize),
     LinkUp(usize),
+    Server(Turn),
 }
 
 struct Guest {
@@ -72,6 +92,20 @@ struct Guest {
     held: Option<Ipv4Addr>,
 }
 
+impl Guest {
+    /// The lease that it uses, as the server would say it.
+    fn used(&self) -> Option<server::Lease> {
+        let lease = self.client.as_ref()?.lease()?;
+        Some(server::Lease {
+            address: lease.address.ip(),
+            client: ClientKey::Reserved(self.config.mac),
+            mac: self.config.mac,
+            hostname: None,
+            until: lease.expires()?,
+        })
+    }
+}
+
 struct World {
     seed: u64,
     random: Random,
@@ -80,7 +114,7 @@ struct World {
     steps: BinaryHeap<Reverse<(Instant, u64, usize)>>,
     waiting: BTreeMap<usize, Step>,
     count: usize,
-    server: Server,
+    server: ServerHost,
     guests: Vec<Guest>,
     /// Who uses which address, as clients see it.
     holders: BTreeMap<Ipv4Addr, usize>,
@@ -111,6 +145,7 @@ impl World {
         config.limit_pool(10, size.pool).unwrap();
         config.lease_time = LEASE_TIME;
         config.bounds.leases = 2000;
+        config.keep = size.crashes;
         let now = Instant::now();
         let mut world = Self {
             seed,
@@ -120,7 +155,7 @@ impl World {
             steps: BinaryHeap::new(),
             waiting: BTreeMap::new(),
             count: 0,
-            server: Server::new(config),
+            server: ServerHost::new(config, seed, now),
             guests: Vec::new(),
             holders: BTreeMap::new(),
             last: BTreeMap::new(),
@@ -128,6 +163,9 @@ impl World {
             is_good: false,
             outage: now,
         };
+        if size.crashes {
+            world.after(secs(600), Step::Server(Turn::Crash));
+        }
         for number in 0..size.guests {
             let config = world.guest_config(number);
             world.guests.push(Guest {
@@ -201,14 +239,10 @@ impl World {
     fn take(&mut self, step: Step) {
         match step {
             Step::ToServer(datagram) => {
-                self.server
-                    .handle(self.now, server::Input::Datagram(datagram));
-                while let Some(output) = self.server.poll_output() {
-                    if let server::Output::Send(transmit) = output {
-                        self.sent_by_server(transmit);
-                    }
-                }
+                let outcome = self.server.hears(self.now, datagram);
+                self.came_of_server(outcome);
             }
+            Step::Server(turn) => self.server_turn(turn),
             Step::ToGuests(mac, datagram) => {
                 for number in 0..self.guests.len() {
                     if mac == Mac([0xff; 6]) || mac == self.guests[number].config.mac {
@@ -228,6 +262,27 @@ impl World {
             Step::Start(_) => {}
             Step::Fate(number) => self.fate(number),
         }
+    }
+
+    fn came_of_server(&mut self, outcome: Outcome) {
+        for transmit in outcome.sent {
+            self.sent_by_server(transmit);
+        }
+        for (time, turn) in outcome.turns {
+            self.at(self.now + time, Step::Server(turn));
+        }
+    }
+
+    fn server_turn(&mut self, turn: Turn) {
+        if turn == Turn::Crash {
+            if self.is_good || !self.server.is_there() {
+                return;
+            }
+            self.after(secs(600), Step::Server(Turn::Crash));
+        }
+        let used: Vec<server::Lease> = self.guests.iter().filter_map(Guest::used).collect();
+        let outcome = self.server.take(self.now, turn, &used);
+        self.came_of_server(outcome);
     }
 
     fn start(&mut self, number: usize) {
@@ -411,14 +466,18 @@ impl World {
     }
 }
 
-fn simulate(seed: u64) {
-    let mut world = World::new(seed, CROWD);
+fn simulate(seed: u64, size: Size) {
+    let mut world = World::new(seed, size);
     world.run_until(world.begun + TROUBLE);
     let trouble: usize = world.guests.iter().map(|guest| guest.lost).sum();
     assert!(
-        trouble > CROWD.guests / 2,
+        trouble > size.guests / 2,
         "it was no trouble: {trouble} leases lost"
     );
+    assert!(!size.crashes || world.server.crashes() > 10);
+    if !world.server.is_there() {
+        world.server_turn(Turn::Start);
+    }
 
     world.heal();
     world.wake_everybody();
@@ -430,13 +489,13 @@ fn simulate(seed: u64) {
             "guest {number} is not bound: {client:?}"
         );
     }
-    assert_eq!(world.holders.len(), CROWD.guests);
+    assert_eq!(world.holders.len(), size.guests);
 
     let lost = |world: &World| world.guests.iter().map(|guest| guest.lost).sum::<usize>();
     let before = lost(&world);
     world.run_until(world.now + LEASE_TIME * 5);
     assert_eq!(lost(&world), before, "a lease was lost on a good link");
-    assert_eq!(world.holders.len(), CROWD.guests);
+    assert_eq!(world.holders.len(), size.guests);
 }
 
 /// Has every simulation run, or the one that is asked for.
@@ -453,7 +512,12 @@ fn with_seeds(simulate: impl Fn(u64)) {
 
 #[test]
 fn every_client_is_bound_once_the_link_heals() {
-    with_seeds(simulate);
+    with_seeds(|seed| simulate(seed, CROWD));
+}
+
+#[test]
+fn a_server_that_crashes_forgets_no_lease() {
+    with_seeds(|seed| simulate(seed, FRAIL));
 }
 
 #[test]
@@ -469,11 +533,20 @@ fn no_address_has_two_holders_where_addresses_are_scarce() {
     });
 }
 
+#[test]
+fn a_server_that_crashes_gives_nobody_anothers_address() {
+    with_seeds(|seed| {
+        let mut world = World::new(seed, FRAIL_AND_SCARCE);
+        world.run_until(world.begun + TROUBLE * 4);
+        assert!(world.takeovers > 100 && world.server.crashes() > 50);
+    });
+}
+
 /// A run is a function of its seed.
 #[test]
 fn a_simulation_replays() {
     let run = |seed| {
-        let mut world = World::new(seed, CROWD);
+        let mut world = World::new(seed, FRAIL);
         world.run_until(world.begun + secs(1200));
         let holders: Vec<_> = world
             .holders
