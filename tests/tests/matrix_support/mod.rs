@@ -83,7 +83,7 @@ impl Client {
                 "-s",
                 "/tmp/udhcpc",
                 "-T",
-                "1",
+                "4",
                 "-t",
                 "20",
             ]),
