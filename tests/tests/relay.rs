@@ -232,3 +232,53 @@ fn requests_that_a_relay_in_a_zone_passes_on_are_served() {
         );
     });
 }
+
+#[test]
+fn a_relay_elsewhere_is_served_where_a_file_says_so() {
+    let host = host();
+    let outside = outside(&host);
+    let served = |name: &str, more: &str| {
+        host.write(
+            format!("/etc/netd/10-{name}.network"),
+            format!(
+                "[Match]\nName=vz-{name}\n[Network]\nAddress=10.50.0.1/24\n[DHCPServer]\n{more}"
+            ),
+        );
+    };
+    served("lab", "BindToInterface=no\n");
+    let netd = host.start_netd();
+    let _member = start(&host, "web", "--network-zone=lab");
+    // Another host with a link of the same subnet, whose relay has an address of that.
+    outside.run(
+        "ip route replace 10.50.0.0/24 via 198.51.100.1
+         ip link add down0 type veth peer name client0
+         ip address add 10.50.0.250/32 dev down0
+         ip link set down0 up; ip link set client0 up",
+    );
+    host.run("ip route add 10.50.0.250/32 via 198.51.100.2");
+    let mut agent = outside
+        .command("dhcrelay")
+        .args(["-4", "-d", "-iu", "eth0", "-id", "down0", "10.50.0.1"])
+        .spawn("dhcrelay");
+    let listens = || agent.stderr().contains("Sending on") || agent.ended().is_some();
+    assert!(wait_until(SOON, listens));
+    let ask = || {
+        outside.run(
+            "timeout 20 busybox udhcpc -i client0 -f -n -q -t 3 -T 2 -s /bin/true 2>&1 || true",
+        )
+    };
+    let told = ask();
+    assert!(
+        told.contains("lease of 10.50.0.") && told.contains("obtained"),
+        "{told}\n{}\n{}",
+        agent.stderr(),
+        netd.stderr()
+    );
+    // Without that, nobody elsewhere is.
+    served("lab", "");
+    drop(netd);
+    host.wait_for_no_netd();
+    let _netd = host.start_netd();
+    let told = ask();
+    assert!(told.contains("no lease"), "{told}");
+}

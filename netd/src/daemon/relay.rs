@@ -16,7 +16,7 @@ use tokio::task::AbortHandle;
 use super::Daemon;
 use crate::dhcp::relay::{CIRCUIT_MAX, Forward, Place, Relay, RelayConfig, RelaySocket};
 use crate::dhcp::server::Datagram;
-use crate::dhcp_wire::{BridgePort, Listener, Received, Requests};
+use crate::dhcp_wire::{BridgePort, Listener, Port, Received, RelayedPort, Requests};
 use crate::log::{self, Pace};
 use crate::profiles::RelayProfile;
 use crate::rtnl::Link;
@@ -146,6 +146,31 @@ impl Daemon {
             return false;
         }
         self.hear_ports(&link, &ports)
+    }
+
+    /// A zone's server's place, where relays elsewhere are heard as well if a file says so.
+    pub(super) fn with_relays(&self, link: &Link, bridge: BridgePort) -> Port {
+        let dhcp = self.profile_of(link).dhcp;
+        // Set by now, though the kernel's word of it may be still to come.
+        let subnets = self.links.get(&link.index).and_then(|own| own.subnets);
+        let host = subnets.and_then(|subnets| subnets.host().next());
+        let address = host.and_then(|host| match host.ip() {
+            IpAddr::V4(ip) => Some(ip),
+            IpAddr::V6(_) => None,
+        });
+        let Some(address) = address.filter(|_| !dhcp.bind_to_interface) else {
+            return Port::Bridge(bridge);
+        };
+        match RelaySocket::open(address) {
+            Ok(socket) => Port::Relayed(RelayedPort::new(bridge, address, socket)),
+            Err(error) => {
+                tracing::error!(
+                    link = %link.name,
+                    "relays elsewhere are not served: UDP port 67 of {address} cannot be had: {error}"
+                );
+                Port::Bridge(bridge)
+            }
+        }
     }
 
     /// The containers' ports of a bridge.

@@ -14,6 +14,7 @@ pub mod frame;
 mod log_message;
 mod log_socket;
 mod packet_socket;
+mod relayed;
 pub(crate) mod sys;
 
 use std::io;
@@ -24,6 +25,7 @@ pub use frame::{Arrival, Checksum, FrameError};
 pub use log_message::{Logged, logged};
 pub use log_socket::{Asked, Expected, GROUP, LogPort, LogSocket, LogSocketError, Reader};
 pub use packet_socket::{OpenError, PacketSocket};
+pub use relayed::RelayedPort;
 
 use crate::dhcp::server::{Datagram, Transmit};
 
@@ -131,6 +133,8 @@ pub enum Port {
     PacketSocket(PacketSocket),
     /// A socket for each port of a bridge.
     Bridge(BridgePort),
+    /// The same, and what relays elsewhere pass on.
+    Relayed(RelayedPort),
 }
 
 impl Port {
@@ -141,6 +145,7 @@ impl Port {
             Self::Log(port) => port.ifindex(),
             Self::PacketSocket(socket) => socket.ifindex(),
             Self::Bridge(bridge) => bridge.ifindex(),
+            Self::Relayed(port) => port.ifindex(),
         }
     }
 
@@ -153,6 +158,7 @@ impl Port {
             Self::Log(port) => Ok(port.recv().await),
             Self::PacketSocket(socket) => socket.recv().await,
             Self::Bridge(bridge) => Ok(bridge.recv().await),
+            Self::Relayed(port) => port.recv().await,
         }
     }
 
@@ -165,6 +171,7 @@ impl Port {
             Self::Log(port) => port.send(transmit),
             Self::PacketSocket(socket) => socket.send(transmit),
             Self::Bridge(bridge) => bridge.send(transmit),
+            Self::Relayed(port) => port.send(transmit),
         }
     }
 
@@ -176,7 +183,7 @@ impl Port {
             Self::Log(port) => port.take_drops(),
             Self::PacketSocket(socket) => socket.take_drops(),
             // They are the ports' own.
-            Self::Bridge(_) => 0,
+            Self::Bridge(_) | Self::Relayed(_) => 0,
         }
     }
 
@@ -185,7 +192,7 @@ impl Port {
     #[must_use]
     pub fn close(self) -> Option<OwnedFd> {
         match self {
-            Self::Log(_) | Self::Bridge(_) => None,
+            Self::Log(_) | Self::Bridge(_) | Self::Relayed(_) => None,
             Self::PacketSocket(socket) => Some(socket.into_descriptor()),
         }
     }

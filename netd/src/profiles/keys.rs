@@ -179,6 +179,9 @@ pub(super) const KEYS: &[Key<Draft>] = &[
             number(v, 0, u32::MAX)
         })
     }),
+    key("DHCPServer", "BindToInterface", |d, v| {
+        set(&mut d.dhcp.bind_to_interface, v, true, boolean)
+    }),
     key("DHCPServer", "RelayTarget", |d, v| {
         relay::add_targets(&mut d.relay.targets, v)
     }),

@@ -58,6 +58,8 @@ pub struct DhcpProfile {
     pub lease_time: Option<Duration>,
     /// The longest lease time that a client can ask for.
     pub max_lease_time: Option<Duration>,
+    /// Whether it hears its own link alone, and not what relays elsewhere pass on.
+    pub bind_to_interface: bool,
     /// Whether it names a default gateway.
     pub emit_router: bool,
     /// Whether it names name servers.
@@ -95,6 +97,7 @@ impl Default for DhcpProfile {
         Self {
             lease_time: None,
             max_lease_time: None,
+            bind_to_interface: true,
             emit_router: true,
             emit_dns: true,
             dns: Vec::new(),

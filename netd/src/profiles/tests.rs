@@ -103,7 +103,7 @@ fn every_key_has_its_effect() {
         "[Match]\nName=ve-web\nKind=veth\nDriver=veth\nType=ether\nHost=al*\n\
          [Link]\nMTUBytes=9K\n\
          [Network]\nAddress=10.50.0.1/24\nAddress=fd00:50::1/64\nDHCPServer=no\n\
-         [DHCPServer]\nDefaultLeaseTimeSec=2h\nMaxLeaseTimeSec=infinity\nEmitRouter=no\nEmitDNS=no\n\
+         [DHCPServer]\nBindToInterface=no\nDefaultLeaseTimeSec=2h\nMaxLeaseTimeSec=infinity\nEmitRouter=no\nEmitDNS=no\n\
          DNS=192.0.2.53\nDNS=192.0.2.54 192.0.2.55\nPoolOffset=100\nPoolSize=50\n\
          MaxLeasesPerPort=9\n",
     );
@@ -118,6 +118,7 @@ fn every_key_has_its_effect() {
             dhcp: DhcpProfile {
                 lease_time: Some(Duration::from_secs(7200)),
                 max_lease_time: Some(Duration::from_secs(u32::MAX.into())),
+                bind_to_interface: false,
                 emit_router: false,
                 emit_dns: false,
                 dns: vec![v4(53), v4(54), v4(55)],

@@ -13,7 +13,7 @@ use super::super::Daemon;
 use super::super::dhcp_service::event_log;
 use super::probing;
 use crate::dhcp::server::{self, Bounds, Handle, Lease, Server, ServerConfig, Surroundings};
-use crate::dhcp_wire::{BridgePort, Listener, OpenError, Port, Requests};
+use crate::dhcp_wire::{BridgePort, Listener, OpenError, Requests};
 use crate::leases::{Clocks, Commits, LeaseFile};
 use crate::log;
 use crate::rtnl::Link;
@@ -53,6 +53,7 @@ impl Daemon {
             return Ok(None);
         };
         let (port, requests) = BridgePort::open(link.index)?;
+        let port = self.with_relays(link, port);
         let handle = Rc::new(Handle::default());
         let (told, queue) = (handle.told(), self.worker.queue());
         let opened = open_leases(
@@ -80,7 +81,7 @@ impl Daemon {
                 })),
                 commits,
             };
-            server::serve_with(&Port::Bridge(port), *server, told, surroundings).await;
+            server::serve_with(&port, *server, told, surroundings).await;
         });
         Ok(Some(Dhcp { handle, requests }))
     }
