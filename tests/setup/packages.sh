@@ -6,7 +6,7 @@ set -eu
 packages="
 avahi-autoipd busybox-static ca-certificates dbus debootstrap debian-archive-keyring
 dhcpcd-base dnsmasq-base gcc iproute2 iputils-arping iputils-ping isc-dhcp-client
-isc-dhcp-relay kea-dhcp4-server libc-bin libc6-dev make ndisc6 netcat-openbsd nftables openssh-client procps python3-minimal radvd strace systemd
+isc-dhcp-relay kea-admin kea-dhcp4-server libc-bin libc6-dev make ndisc6 netcat-openbsd nftables openssh-client procps python3-minimal radvd strace systemd
 systemd-container tcpdump tshark udev udhcpc util-linux
 "
 

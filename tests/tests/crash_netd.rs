@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use netns_fixtures::{Host, NETD, NETD_CGROUP, Output, Running, wait_until};
 use rspawn_tests::{
-    Container, Footprint, KillPoint, SOON, Start, Who, hit, host, points_of, record, shard_of,
-    traced,
+    Container, Footprint, KillPoint, SOON, Start, Who, ask_as, hit, host, points_of, record,
+    shard_of, traced,
 };
 
 /// What changes something that stays, or that others see.
@@ -52,12 +52,21 @@ impl<'a> Stage<'a> {
             start("long-name-of-a-machine", &["-n"]),
             start("db", &["--network-bridge=br0"]),
             start("alone", &["--private-network"]),
+            start("member", &["--network-zone=lab"]),
         ];
         for machine in &machines {
             let name = machine.name();
             assert!(wait_until(SOON, || record(host, name).is_some()), "{name}");
         }
         machines[2].run("ip address add 10.77.0.7/24 dev host0");
+        // Somebody behind the member, whose lease is nobody else's for an hour.
+        let own = machines[4].run("cat /sys/class/net/host0/address");
+        let _ = ask_as(&machines[4], "02:00:00:00:00:77");
+        let address = machines[4].ipv4();
+        machines[4].run(&format!(
+            "ip link set host0 down; ip link set host0 address {own}; ip link set host0 up
+             ip address replace {address}/24 dev host0"
+        ));
         let stage = Self {
             host,
             tree: host.busybox_tree(),
@@ -78,12 +87,19 @@ impl<'a> Stage<'a> {
              done
              cat /proc/sys/net/ipv4/conf/all/forwarding /proc/sys/net/ipv6/conf/all/forwarding
              nft -s -t list table inet rspawn | grep -v flags
+             nft -s -t list table bridge rspawn | grep -v flags
+             for set in ports taken_macs own_ipv4 own_ipv6; do
+                 nft list set bridge rspawn $set | grep -v flags | tr ',' '\\n' | tr -d '{{}}= \\t' | sort
+             done
+             nft list set inet rspawn ipv4_members | tr ',' '\\n' | tr -d '{{}}= \\t' | sort
+             cut -d' ' -f1,2 /var/lib/rspawn/members/lab
+             sed -n 's/^lease \\([^ ]* [^ ]*\\) .*/\\1/p' /var/lib/rspawn/leases/lab | sort -u
              cd /run/rspawn/machines
              cat $(ls | grep -v new)
              [ ! -e new ] || grep -E '^(NAME|ADDRESS|SERVICE|NETWORK|LINK)=' new
              cd ../addresses; for link in *; do echo $link $(readlink $link); done
              cd /var/lib/rspawn/subnets; grep . $(ls | grep -v new) $(ls | grep new) | grep -v USED
-             getent -s rspawn ahosts web db new || true"
+             getent -s rspawn ahosts web db member new || true"
         ))
     }
 
@@ -132,7 +148,8 @@ impl<'a> Stage<'a> {
             );
             self.inside(lease).expect_success();
         }
-        self.host.run("ping -c1 -W5 new >/dev/null");
+        self.host
+            .run("ping -c1 -W5 new >/dev/null && ping -c1 -W5 member >/dev/null");
         new.signal(libc::SIGTERM);
         new.wait(SOON);
         let gone = wait_until(SOON, || {

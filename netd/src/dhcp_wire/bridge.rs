@@ -4,18 +4,25 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use registry::Mac;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{OpenError, PacketSocket, Received, frame, sys};
 use crate::dhcp::server::Transmit;
+use crate::log::Pace;
 use crate::worker::Queue;
 
 /// How many requests wait for the server, of all ports. Each port gets its turn for a
 /// place, so that none floods out another; what a port has beyond that waits, and is lost,
 /// in its own socket.
 const WAITING_MAX: usize = 32;
+
+/// How often it is looked whether a port's requests were lost, while there are any.
+const LOOK_FOR_LOSSES: Duration = Duration::from_secs(1);
+/// Lines about requests that were lost.
+static LOST: Pace = Pace::new();
 
 /// The server's place.
 #[derive(Debug)]
@@ -107,7 +114,12 @@ impl Requests {
 
 /// Until the server has ended.
 async fn pass_on(socket: &PacketSocket, requests: &mpsc::Sender<Received>) {
+    let mut looked = Instant::now();
     loop {
+        if looked.elapsed() >= LOOK_FOR_LOSSES {
+            looked = Instant::now();
+            tell_losses(socket);
+        }
         let received = match socket.recv().await {
             Ok(received) => received,
             Err(error) => {
@@ -121,5 +133,18 @@ async fn pass_on(socket: &PacketSocket, requests: &mpsc::Sender<Received>) {
         if requests.send(received).await.is_err() {
             return;
         }
+    }
+}
+
+fn tell_losses(socket: &PacketSocket) {
+    let lost = socket.take_drops();
+    if lost > 0 {
+        LOST.say(|more| {
+            tracing::warn!(
+                ifindex = socket.ifindex(),
+                lost,
+                "DHCP requests by a zone's port came faster than they are read{more}"
+            );
+        });
     }
 }

@@ -110,6 +110,9 @@ impl PacketSocket {
     pub fn open_port(ifindex: u32, bridge: Mac) -> Result<Self, OpenError> {
         let filter = filter::requests_on_port(bridge);
         let socket = open(ifindex, &filter, sys::Protocol::All)?;
+        if let Err(error) = sys::widen_receive_buffer(socket.get_ref()) {
+            tracing::debug!(ifindex, "no more room for requests than usual: {error}");
+        }
         Ok(Self {
             socket,
             ifindex,

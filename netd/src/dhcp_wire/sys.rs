@@ -16,6 +16,9 @@ use super::frame::{Arrival, Checksum};
 /// Room for some tens of requests: the kernel doubles it, and counts about 1 KiB
 /// for each.
 const RECEIVE_BUFFER: c_int = 64 * 1024;
+/// Room for what comes by a port of a zone at some thousand requests a second while netd is
+/// not given a processor for a tenth of a second. It is in use only as far as it is filled.
+const WIDE_RECEIVE_BUFFER: c_int = 512 * 1024;
 const ETHER_ADDR_LEN: u8 = 6;
 
 /// A packet socket of which the kernel strips and adds the Ethernet header, bound
@@ -33,6 +36,12 @@ pub fn open() -> io::Result<OwnedFd> {
 
 pub fn limit_receive_buffer(socket: &OwnedFd) -> io::Result<()> {
     set(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, &RECEIVE_BUFFER)
+}
+
+/// Makes room for more than is usual, beyond what the system lets everybody have.
+pub fn widen_receive_buffer(socket: &OwnedFd) -> io::Result<()> {
+    let option = libc::SO_RCVBUFFORCE;
+    set(socket, libc::SOL_SOCKET, option, &WIDE_RECEIVE_BUFFER)
 }
 
 pub fn want_auxdata(socket: &OwnedFd) -> io::Result<()> {

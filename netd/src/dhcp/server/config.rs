@@ -156,6 +156,9 @@ impl Bounds {
             queries_per_second: 20_000,
             per_mac: 8,
             per_port: None,
+            // Of 3,000 new clients a second, each waits for its probe at first.
+            stock: 2048,
+            waiting: 4096,
             ..Self::default()
         }
     }
