@@ -10,7 +10,7 @@ use rspawn_tests::{Container, SOON, ask_as, host, host_address, start_in_zone};
 /// The addresses that clients which netd does not know have by the zone's lease file.
 fn leased(host: &Host, zone: &str) -> BTreeSet<Ipv4Addr> {
     let text = host
-        .read(&format!("/var/lib/rspawn/leases/{zone}"))
+        .read(format!("/var/lib/rspawn/leases/{zone}"))
         .unwrap_or_default();
     let mut leased = BTreeSet::new();
     for line in text.lines() {
@@ -178,8 +178,8 @@ fn a_damaged_lease_file_is_set_aside_and_all_else_goes_on() {
     host.write(file, &damaged);
     let mut netd = host.start_netd();
     netd.wait_for_output("is set aside as", SOON);
-    assert!(wait_until(SOON, || host.exists(&format!("{file}~corrupt"))));
-    assert_eq!(host.read(&format!("{file}~corrupt")).unwrap(), damaged);
+    assert!(wait_until(SOON, || host.exists(format!("{file}~corrupt"))));
+    assert_eq!(host.read(format!("{file}~corrupt")).unwrap(), damaged);
     assert_eq!(member.ipv4(), own);
     // Backwards: who has nothing kept would get another one's.
     assert_eq!(ask_as(&member, macs[2]), before[2]);

@@ -1,12 +1,17 @@
 //! Writing leases down in groups.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
 use super::file::{LeaseFile, LeaseFileError};
 use super::record::Change;
 use crate::worker::Queue;
+
+/// How long after the disk began with some changes it begins with the next: under load, what
+/// comes meanwhile goes to it together, also where it is fast. Who comes alone does not wait.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// What waits for the disk, and what the disk says.
 ///
@@ -20,6 +25,8 @@ pub struct Commits {
     added: u64,
     /// Number of the last change that the disk is busy with.
     busy_until: Option<u64>,
+    /// When the disk began last.
+    begun: Option<Instant>,
     done: mpsc::Receiver<Result<(), LeaseFileError>>,
     sender: mpsc::Sender<Result<(), LeaseFileError>>,
 }
@@ -35,6 +42,7 @@ impl Commits {
             waiting: Vec::new(),
             added: 0,
             busy_until: None,
+            begun: None,
             done,
             sender,
         }
@@ -50,9 +58,13 @@ impl Commits {
     /// Gives the disk what waits, if it is idle. To be called when no more changes come
     /// for the moment.
     pub fn start(&mut self) {
-        if self.busy_until.is_some() || self.waiting.is_empty() {
+        let rests = self
+            .rests_until()
+            .is_some_and(|until| until > Instant::now());
+        if self.busy_until.is_some() || self.waiting.is_empty() || rests {
             return;
         }
+        self.begun = Some(Instant::now());
         let changes = std::mem::take(&mut self.waiting);
         self.busy_until = Some(self.added);
         let (file, sender) = (self.file.clone(), self.sender.clone());
@@ -63,18 +75,37 @@ impl Commits {
         });
     }
 
+    fn rests_until(&self) -> Option<Instant> {
+        self.begun.map(|begun| begun + PAUSE)
+    }
+
     /// Waits until the disk has some more, and gives it what came meanwhile. Gives the
     /// number of the last change that it was given, and whether it took them. Nothing is
     /// lost if the future is dropped.
     pub async fn next(&mut self) -> (u64, Result<(), LeaseFileError>) {
-        let result = match self.done.recv().await {
-            Some(result) => result,
-            // This has a sender of its own.
-            None => std::future::pending().await,
+        let result = loop {
+            let idle = self.busy_until.is_none() && !self.waiting.is_empty();
+            let begin_at = self.rests_until().filter(|_| idle);
+            tokio::select! {
+                result = self.done.recv() => match result {
+                    Some(result) => break result,
+                    // This has a sender of its own.
+                    None => std::future::pending().await,
+                },
+                () = at(begin_at) => self.start(),
+            }
         };
         let until = self.busy_until.take().unwrap_or(self.added);
         self.start();
         (until, result)
+    }
+}
+
+/// Waits until then; for ever, if there is no time given.
+async fn at(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when.into()).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -105,6 +136,7 @@ mod tests {
         }
         go.send(()).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
             .build()
             .unwrap();
         runtime.block_on(async {

@@ -159,7 +159,6 @@ impl Bounds {
             // Of 3,000 new clients a second, each waits for its probe at first.
             stock: 2048,
             waiting: 4096,
-            ..Self::default()
         }
     }
 }

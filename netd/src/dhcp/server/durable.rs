@@ -202,6 +202,7 @@ mod tests {
         assert_eq!(durable.release(), None);
         durable.start();
         let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
             .build()
             .unwrap();
         runtime.block_on(durable.next());
@@ -243,6 +244,7 @@ mod tests {
         assert_eq!(durable.hold(transmit(2)), Ok(None));
         durable.start();
         let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
             .build()
             .unwrap();
         runtime.block_on(durable.next());
