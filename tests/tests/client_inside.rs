@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use netns_fixtures::{Host, NETD as PROGRAM, Running, program, tree_cache, wait_until};
-use rspawn_tests::{BOOT, Container, SOON, Start, start_dnsmasq, with_netd};
+use rspawn_tests::{BOOT, Capture, Container, SOON, Start, start_dnsmasq, with_netd};
 
 const LINK: &str = "host0";
 
@@ -172,6 +172,22 @@ fn under_openrc_on_a_bridge() {
     });
 }
 
+/// A tree of Debian in which netd is a unit of systemd's, and no resolver is named.
+fn tree_with_unit(host: &Host) -> PathBuf {
+    let tree = tree(host);
+    let unit = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../packaging/systemd/netd.service"
+    );
+    host.run(&format!(
+        "sed 's|@PREFIX@|/usr|' {unit} >{0}/etc/systemd/system/netd.service
+         ln -s ../netd.service {0}/etc/systemd/system/multi-user.target.wants/
+         rm -f {0}/etc/resolv.conf",
+        tree.display()
+    ));
+    tree
+}
+
 /// The unit takes from netd what it does not need on a host: it is enough for a client.
 #[test]
 fn as_a_unit_of_systemd_on_a_bridge() {
@@ -180,17 +196,7 @@ fn as_a_unit_of_systemd_on_a_bridge() {
             "ip link add br0 type bridge; ip address add 10.77.0.1/24 dev br0; ip link set br0 up",
         );
         let _dnsmasq = start_dnsmasq(host);
-        let tree = tree(host);
-        let unit = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../packaging/systemd/netd.service"
-        );
-        host.run(&format!(
-            "sed 's|@PREFIX@|/usr|' {unit} >{0}/etc/systemd/system/netd.service
-             ln -s ../netd.service {0}/etc/systemd/system/multi-user.target.wants/
-             rm -f {0}/etc/resolv.conf",
-            tree.display()
-        ));
+        let tree = tree_with_unit(host);
         let web = Start::without_network(host, "web", &tree)
             .args(["--network-bridge=br0", "--resolv-conf=off"])
             .boot();
@@ -206,5 +212,54 @@ fn as_a_unit_of_systemd_on_a_bridge() {
         let again = || monitor.stdout().contains("10.77.0.5");
         assert!(wait_until(SOON, again), "{}", web.run("journalctl -u netd"));
         is_never_gone(&monitor);
+    });
+}
+
+/// RFC 2131, section 4.4.5: a client renews at its server itself, also where that is on
+/// another link and its messages came by a relay.
+#[test]
+fn as_a_unit_it_renews_at_a_server_on_another_link() {
+    with_netd(|host, _netd| {
+        let far = host
+            .peer("far")
+            .joined("up0", "10.88.0.1/24", "10.88.0.2/24");
+        far.run("ip route add default via 10.88.0.1");
+        host.run(
+            "ip link add br0 type bridge; ip address add 10.77.0.1/24 dev br0; ip link set br0 up
+             sysctl -qw net.ipv4.ip_forward=1",
+        );
+        let mut server = far
+            .command("dnsmasq")
+            .args(["-k", "-C", "/dev/null", "-p0", "-u", "root", "--no-ping"])
+            .args(["-F", "10.77.0.50,10.77.0.59,255.255.255.0,10m"])
+            .args(["-O", "option:router,10.77.0.1", "-O", "option:T1,6"])
+            .args(["-O", "option:T2,500", "--dhcp-leasefile=/tmp/far.leases"])
+            .args(["--log-dhcp", "--log-facility=-"])
+            .spawn("server");
+        server.wait_for_output("DHCP, IP range", SOON);
+        let mut relay = host
+            .command("dnsmasq")
+            .args(["-k", "-C", "/dev/null", "-p0", "-u", "root"])
+            .args([
+                "--dhcp-relay=10.77.0.1,10.88.0.2",
+                "--log-dhcp",
+                "--log-facility=-",
+            ])
+            .spawn("relay");
+        relay.wait_for_output("DHCP relay from", SOON);
+        let capture = Capture::start(host, host.command("tcpdump"), "br0");
+        let tree = tree_with_unit(host);
+        let web = Start::without_network(host, "web", &tree)
+            .args(["--network-bridge=br0", "--resolv-conf=off"])
+            .boot();
+        wait_for_lease(&web);
+        // To the server itself, by way of the router.
+        capture.wait_for(
+            "dhcp.option.dhcp == 3 && ip.dst == 10.88.0.2 && dhcp.ip.client != 0.0.0.0",
+            1,
+        );
+        capture.wait_for("dhcp.option.dhcp == 5 && ip.src == 10.88.0.2", 1);
+        let refused = "icmp.type == 3 && ip.src#1 == 10.77.0.48/28";
+        assert_eq!(capture.count(refused), 0, "{}", capture.summary());
     });
 }
