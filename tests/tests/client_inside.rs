@@ -172,7 +172,8 @@ fn under_openrc_on_a_bridge() {
     });
 }
 
-/// A tree of Debian in which netd is a unit of systemd's, and no resolver is named.
+/// A tree of Debian in which netd is a unit of systemd's, and nobody else is a client; no
+/// resolver is named.
 fn tree_with_unit(host: &Host) -> PathBuf {
     let tree = tree(host);
     let unit = concat!(
@@ -182,6 +183,7 @@ fn tree_with_unit(host: &Host) -> PathBuf {
     host.run(&format!(
         "sed 's|@PREFIX@|/usr|' {unit} >{0}/etc/systemd/system/netd.service
          ln -s ../netd.service {0}/etc/systemd/system/multi-user.target.wants/
+         ln -sf /dev/null {0}/etc/systemd/system/systemd-networkd.service
          rm -f {0}/etc/resolv.conf",
         tree.display()
     ));
@@ -238,15 +240,10 @@ fn as_a_unit_it_renews_at_a_server_on_another_link() {
             .spawn("server");
         server.wait_for_output("DHCP, IP range", SOON);
         let mut relay = host
-            .command("dnsmasq")
-            .args(["-k", "-C", "/dev/null", "-p0", "-u", "root"])
-            .args([
-                "--dhcp-relay=10.77.0.1,10.88.0.2",
-                "--log-dhcp",
-                "--log-facility=-",
-            ])
+            .command("dhcrelay")
+            .args(["-4", "-d", "-id", "br0", "-iu", "up0", "10.88.0.2"])
             .spawn("relay");
-        relay.wait_for_output("DHCP relay from", SOON);
+        relay.wait_for_output("Sending on   Socket/fallback", SOON);
         let capture = Capture::start(host, host.command("tcpdump"), "br0");
         let tree = tree_with_unit(host);
         let web = Start::without_network(host, "web", &tree)
