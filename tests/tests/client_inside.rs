@@ -256,7 +256,5 @@ fn as_a_unit_it_renews_at_a_server_on_another_link() {
             1,
         );
         capture.wait_for("dhcp.option.dhcp == 5 && ip.src == 10.88.0.2", 1);
-        let refused = "icmp.type == 3 && ip.src#1 == 10.77.0.48/28";
-        assert_eq!(capture.count(refused), 0, "{}", capture.summary());
     });
 }

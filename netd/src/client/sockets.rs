@@ -1,5 +1,6 @@
 //! The sockets of a client at its link.
 
+use std::cell::Cell;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::OwnedFd;
@@ -22,6 +23,8 @@ pub(super) struct Sockets {
     dhcp: PacketSocket,
     arp: ArpSocket,
     leased: Option<Leased>,
+    /// Who brought the last message: a server, or a relay, which most often is the router.
+    messenger: Cell<Option<Mac>>,
 }
 
 /// Port 68 of a leased address.
@@ -72,6 +75,7 @@ impl Sockets {
             dhcp: PacketSocket::open_for_client(index)?,
             arp: ArpSocket::open(index)?,
             leased: None,
+            messenger: Cell::new(None),
         })
     }
 
@@ -91,12 +95,15 @@ impl Sockets {
     pub async fn next(&self) -> io::Result<Heard> {
         tokio::select! {
             received = self.dhcp.recv() => Ok(match received? {
-                Received::Datagram(datagram) => Heard::Dhcp(ServerDatagram {
-                    source_mac: datagram.source_mac,
-                    source: datagram.source,
-                    destination: datagram.destination,
-                    payload: datagram.payload,
-                }),
+                Received::Datagram(datagram) => {
+                    self.messenger.set(Some(datagram.source_mac));
+                    Heard::Dhcp(ServerDatagram {
+                        source_mac: datagram.source_mac,
+                        source: datagram.source,
+                        destination: datagram.destination,
+                        payload: datagram.payload,
+                    })
+                }
                 Received::Damaged(error) => {
                     tracing::debug!(ifindex = self.index, %error, "frame ignored");
                     Heard::Nothing
@@ -115,7 +122,11 @@ impl Sockets {
     pub fn send_dhcp(&self, transmit: Transmit) -> io::Result<()> {
         match transmit.destination_mac {
             Some(mac) => self.send_to_station(transmit, mac),
-            None => self.send_routed(&transmit),
+            None => match (self.send_routed(&transmit), self.messenger.get()) {
+                // Where netd may have no such socket, as under its unit.
+                (Err(_), Some(messenger)) => self.send_to_station(transmit, messenger),
+                (result, _) => result,
+            },
         }
     }
 
