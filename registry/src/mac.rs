@@ -66,6 +66,33 @@ impl fmt::Display for Mac {
     }
 }
 
+/// Text that is no Ethernet address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no Ethernet address, such as 02:11:22:33:44:55")]
+pub struct MacError;
+
+impl std::str::FromStr for Mac {
+    type Err = MacError;
+
+    /// Six pairs of hexadecimal digits with colons or hyphens between them.
+    fn from_str(text: &str) -> Result<Self, MacError> {
+        let mut octets = [0; 6];
+        let mut pairs = text.split([':', '-']);
+        for octet in &mut octets {
+            let pair = pairs.next().ok_or(MacError)?;
+            let is_pair = pair.len() == 2 && pair.bytes().all(|byte| byte.is_ascii_hexdigit());
+            *octet = u8::from_str_radix(pair, 16)
+                .ok()
+                .filter(|_| is_pair)
+                .ok_or(MacError)?;
+        }
+        match pairs.next() {
+            None => Ok(Self(octets)),
+            Some(_) => Err(MacError),
+        }
+    }
+}
+
 impl fmt::Debug for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -75,6 +102,16 @@ impl fmt::Debug for Mac {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_is_read_as_it_is_written() {
+        let mac = Mac([2, 0x11, 0x22, 0xaa, 0xbb, 0xff]);
+        assert_eq!(mac.to_string().parse(), Ok(mac));
+        assert_eq!("02-11-22-AA-BB-FF".parse(), Ok(mac));
+        for wrong in ["", "02:11", "02:11:22:aa:bb:f", "02:11:22:aa:bb:+f", "02:11:22:aa:bb:ff:00"] {
+            assert_eq!(wrong.parse::<Mac>(), Err(MacError), "{wrong}");
+        }
+    }
 
     #[test]
     fn addresses_are_local_unicast_stable_and_apart() {

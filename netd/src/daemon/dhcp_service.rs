@@ -135,8 +135,8 @@ impl Daemon {
         config.dns = self.dns.servers.iter().filter_map(ipv4).collect();
         config.domain.clone_from(&self.dns.domain);
         config.mtu = u16::try_from(self.mtu_for(link)).ok();
-        if let Err(error) = profile.dhcp.refine(&mut config) {
-            tracing::error!(of = %owner, "{}: {error}; all of the subnet is served", profile.name);
+        for wrong in profile.dhcp.refine(&mut config) {
+            tracing::error!(of = %owner, "{}: {wrong}", profile.name);
         }
         Some(config)
     }

@@ -455,7 +455,7 @@ impl Daemon {
             addresses,
             routes,
             dns: profile.dhcp.servers(&self.dns.servers),
-            domain: self.dns.domain.clone(),
+            domain: profile.dhcp.domain(self.dns.domain.as_deref()),
             mtu: Some(self.mtu_for(link)),
         }
     }

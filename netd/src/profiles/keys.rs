@@ -1,26 +1,17 @@
 //! The keys of a `.network` file that netd knows, one row each.
 
-use std::net::Ipv4Addr;
-use std::time::Duration;
-
 use super::client::{self, ClientProfile, Identity};
 use super::criteria::Criteria;
-use super::profile::{Addresses, DhcpProfile, Profile, Subnet4};
+use super::dhcp_server::{self, DhcpProfile};
+use super::profile::{Addresses, Profile, Subnet4};
 use super::relay::{self, RelayProfile};
 use super::router::{self, PrefixProfile, RouteProfile, RouterProfile};
-use crate::network_file::value::{boolean, bytes, number, shown, time_span};
-use crate::network_file::{Key, Wrong, words};
+use crate::network_file::value::{boolean, bytes, number};
+use crate::network_file::{Key, Wrong};
 
 /// Below this a link has no IPv6 (RFC 8200, section 5).
 const MTU_MIN: u32 = 1280;
 const MTU_MAX: u32 = 65_535;
-/// A shorter lease has no time to be renewed in.
-const LEASE_MIN: Duration = Duration::from_secs(4);
-/// The time that stands for ever in a lease (RFC 2131, section 3.3).
-const LEASE_MAX: Duration = Duration::from_secs(u32::MAX as u64);
-/// As many as one option of a reply holds.
-const DNS_MAX: usize = 63;
-
 /// What a file has said so far.
 #[derive(Debug, Default)]
 pub(super) struct Draft {
@@ -76,11 +67,13 @@ pub(super) const KEYS: &[Key<Draft>] = &[
         set(&mut d.dhcp_server, v, None, |v| boolean(v).map(Some))
     }),
     key("DHCPServer", "DefaultLeaseTimeSec", |d, v| {
-        set(&mut d.dhcp.lease_time, v, None, |v| lease_time(v).map(Some))
+        set(&mut d.dhcp.lease_time, v, None, |v| {
+            dhcp_server::lease_time(v).map(Some)
+        })
     }),
     key("DHCPServer", "MaxLeaseTimeSec", |d, v| {
         set(&mut d.dhcp.max_lease_time, v, None, |v| {
-            lease_time(v).map(Some)
+            dhcp_server::lease_time(v).map(Some)
         })
     }),
     key("DHCPServer", "EmitRouter", |d, v| {
@@ -89,7 +82,47 @@ pub(super) const KEYS: &[Key<Draft>] = &[
     key("DHCPServer", "EmitDNS", |d, v| {
         set(&mut d.dhcp.emit_dns, v, true, boolean)
     }),
-    key("DHCPServer", "DNS", |d, v| add_servers(&mut d.dhcp.dns, v)),
+    key("DHCPServer", "DNS", |d, v| {
+        dhcp_server::add_servers(&mut d.dhcp.dns, v, "name server")
+    }),
+    key("DHCPServer", "EmitNTP", |d, v| {
+        set(&mut d.dhcp.emit_ntp, v, true, boolean)
+    }),
+    key("DHCPServer", "NTP", |d, v| {
+        dhcp_server::add_servers(&mut d.dhcp.ntp, v, "time server")
+    }),
+    key("DHCPServer", "EmitTimezone", |d, v| {
+        set(&mut d.dhcp.emit_timezone, v, true, boolean)
+    }),
+    key("DHCPServer", "Timezone", |d, v| {
+        set(&mut d.dhcp.timezone, v, None, dhcp_server::timezone)
+    }),
+    key("DHCPServer", "EmitDomain", |d, v| {
+        set(&mut d.dhcp.emit_domain, v, true, boolean)
+    }),
+    key("DHCPServer", "Domain", |d, v| {
+        set(&mut d.dhcp.domain, v, None, |v| {
+            dhcp_server::domain(v).map(Some)
+        })
+    }),
+    key("DHCPServer", "SearchDomains", |d, v| {
+        dhcp_server::add_domains(&mut d.dhcp.search, v)
+    }),
+    key("DHCPServer", "Route", |d, v| {
+        dhcp_server::add_route(&mut d.dhcp.routes, v)
+    }),
+    key("DHCPServer", "CaptivePortal", |d, v| {
+        set(&mut d.dhcp.captive_portal, v, None, client::text)
+    }),
+    key("DHCPServer", "SendOption", |d, v| {
+        dhcp_server::add_option(&mut d.dhcp.options, v)
+    }),
+    key("DHCPServer", "RapidCommit", |d, v| {
+        set(&mut d.dhcp.rapid_commit, v, true, boolean)
+    }),
+    key("DHCPServer", "PersistLeases", |d, v| {
+        set(&mut d.dhcp.persist, v, true, boolean)
+    }),
     key("DHCPServer", "PoolOffset", |d, v| {
         set(&mut d.dhcp.pool_offset, v, 0, |v| number(v, 0, u32::MAX))
     }),
@@ -99,6 +132,23 @@ pub(super) const KEYS: &[Key<Draft>] = &[
     key("DHCPServer", "MaxLeasesPerPort", |d, v| {
         let most = |v: &str| number(v, 1, u32::MAX).map(Some);
         set(&mut d.dhcp.max_per_port, v, None, most)
+    }),
+    key("DHCPServerStaticLease", "", |d, _| {
+        dhcp_server::begin_static(&mut d.dhcp.static_leases)
+    }),
+    key("DHCPServerStaticLease", "MACAddress", |d, v| {
+        let one = dhcp_server::last_static(&mut d.dhcp.static_leases)?;
+        set(&mut one.mac, v, None, dhcp_server::mac)
+    }),
+    key("DHCPServerStaticLease", "Address", |d, v| {
+        let one = dhcp_server::last_static(&mut d.dhcp.static_leases)?;
+        set(&mut one.address, v, None, dhcp_server::host_address)
+    }),
+    key("DHCPServerStaticLease", "Hostname", |d, v| {
+        let one = dhcp_server::last_static(&mut d.dhcp.static_leases)?;
+        set(&mut one.hostname, v, None, |v| {
+            dhcp_server::domain(v).map(Some)
+        })
     }),
     key("Network", "DHCP", |d, v| {
         set(&mut d.client.dhcp, v, false, client::dhcp)
@@ -285,38 +335,5 @@ fn set<T>(
     } else {
         meaning(value)?
     };
-    Ok(())
-}
-
-fn lease_time(value: &str) -> Result<Duration, Wrong> {
-    let time = time_span(value)?;
-    if time < LEASE_MIN {
-        return Err(Wrong::new(format!(
-            "a lease lasts {} seconds or longer",
-            LEASE_MIN.as_secs()
-        )));
-    }
-    Ok(time.min(LEASE_MAX))
-}
-
-fn add_servers(servers: &mut Vec<Ipv4Addr>, value: &str) -> Result<(), Wrong> {
-    if value.is_empty() {
-        servers.clear();
-        return Ok(());
-    }
-    let mut more = Vec::new();
-    for word in words(value)? {
-        let usable = |ip: &Ipv4Addr| !ip.is_unspecified() && !ip.is_multicast();
-        more.push(word.parse().ok().filter(usable).ok_or_else(|| {
-            Wrong::new(format!(
-                "\"{}\" is no IPv4 address of a name server",
-                shown(&word)
-            ))
-        })?);
-    }
-    if servers.len() + more.len() > DNS_MAX {
-        return Err(Wrong::new(format!("more than {DNS_MAX} name servers")));
-    }
-    servers.extend(more);
     Ok(())
 }

@@ -6,6 +6,7 @@
 
 mod client;
 mod criteria;
+mod dhcp_server;
 mod discovery;
 mod glob;
 mod keys;
@@ -18,9 +19,10 @@ mod tests;
 
 pub use client::{ClientProfile, Identity, Keep};
 pub use criteria::{HostFacts, LinkFacts};
+pub use dhcp_server::{DhcpProfile, StaticLease};
 pub use discovery::Directories;
 pub use netd_conf::pools_of;
-pub use profile::{DhcpProfile, Profile, Subnet4};
+pub use profile::{Profile, Subnet4};
 pub use relay::RelayProfile;
 pub use router::{PrefixProfile, RouteProfile, RouterProfile};
 

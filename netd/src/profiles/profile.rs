@@ -1,14 +1,13 @@
 //! What is to be of a link.
 
-use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
+use std::net::Ipv4Addr;
 
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 
 use super::client::ClientProfile;
+use super::dhcp_server::DhcpProfile;
 use super::relay::RelayProfile;
 use super::router::RouterProfile;
-use crate::dhcp::server::{DEFAULT_LEASE_TIME, MAX_LEASE_TIME, ServerConfig};
 use crate::network_file::{Wrong, value};
 use crate::subnets::{Subnets, is_for_hosts};
 
@@ -51,31 +50,6 @@ pub enum Subnet4 {
     Fixed(Ipv4Network),
 }
 
-/// What a DHCP server hands out, beyond what follows from its link.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DhcpProfile {
-    /// The lease time of a client that asks for none.
-    pub lease_time: Option<Duration>,
-    /// The longest lease time that a client can ask for.
-    pub max_lease_time: Option<Duration>,
-    /// Whether it hears its own link alone, and not what relays elsewhere pass on.
-    pub bind_to_interface: bool,
-    /// Whether it names a default gateway.
-    pub emit_router: bool,
-    /// Whether it names name servers.
-    pub emit_dns: bool,
-    /// The name servers; empty for the host's.
-    pub dns: Vec<Ipv4Addr>,
-    /// Where in the subnet the addresses begin that it gives to any client; 0 for the
-    /// first.
-    pub pool_offset: u32,
-    /// How many there are of these; 0 for all up to the end of the subnet.
-    pub pool_size: u32,
-    /// How many addresses whoever is behind one port of a zone may have beside the members';
-    /// none for what is usual.
-    pub max_per_port: Option<u32>,
-}
-
 impl Default for Profile {
     fn default() -> Self {
         Self {
@@ -88,22 +62,6 @@ impl Default for Profile {
             client: ClientProfile::default(),
             router: RouterProfile::default(),
             relay: None,
-        }
-    }
-}
-
-impl Default for DhcpProfile {
-    fn default() -> Self {
-        Self {
-            lease_time: None,
-            max_lease_time: None,
-            bind_to_interface: true,
-            emit_router: true,
-            emit_dns: true,
-            dns: Vec::new(),
-            pool_offset: 0,
-            pool_size: 0,
-            max_per_port: None,
         }
     }
 }
@@ -145,44 +103,6 @@ impl Profile {
             Subnet4::Any(prefix) => (None, prefix),
             Subnet4::Fixed(fixed) => (Some(fixed), usual),
         }
-    }
-}
-
-impl DhcpProfile {
-    /// The name servers that a container is told, where the host has these.
-    #[must_use]
-    pub fn servers(&self, of_host: &[IpAddr]) -> Vec<IpAddr> {
-        match self {
-            Self {
-                emit_dns: false, ..
-            } => Vec::new(),
-            Self { dns, .. } if dns.is_empty() => of_host.to_vec(),
-            Self { dns, .. } => dns.iter().copied().map(IpAddr::V4).collect(),
-        }
-    }
-
-    /// Changes what a server would hand out without it. The host's name servers are in
-    /// `config` already.
-    ///
-    /// # Errors
-    /// If the subnet has no address of the pool that is asked for; `config` then serves
-    /// all of the subnet.
-    pub fn refine(&self, config: &mut ServerConfig) -> Result<(), Wrong> {
-        let usual = self.lease_time.unwrap_or(DEFAULT_LEASE_TIME);
-        config.lease_time = usual;
-        // Who asks for a longer lease than the usual longest need not say so twice.
-        config.max_lease_time = self.max_lease_time.unwrap_or(MAX_LEASE_TIME.max(usual));
-        if !self.emit_router {
-            config.router = None;
-        }
-        if !self.emit_dns {
-            config.dns.clear();
-        } else if !self.dns.is_empty() {
-            config.dns.clone_from(&self.dns);
-        }
-        config
-            .limit_pool(self.pool_offset, self.pool_size)
-            .map_err(|error| Wrong::new(error.to_string()))
     }
 }
 
