@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use netns_fixtures::{Host, NETD as PROGRAM, Running, program, tree_cache, wait_until};
-use rspawn_tests::{BOOT, Container, SOON, Start, start_dnsmasq, with_netd};
+use rspawn_tests::{BOOT, Capture, Container, SOON, Start, start_dnsmasq, with_netd};
 
 const LINK: &str = "host0";
 
@@ -214,5 +214,48 @@ fn as_a_unit_of_systemd_on_a_bridge() {
         let again = || monitor.stdout().contains("10.77.0.5");
         assert!(wait_until(SOON, again), "{}", web.run("journalctl -u netd"));
         is_never_gone(&monitor);
+    });
+}
+
+/// RFC 2131, section 4.4.5: a client renews at its server itself, also where that is on
+/// another link and its messages came by a relay.
+#[test]
+fn as_a_unit_it_renews_at_a_server_on_another_link() {
+    with_netd(|host, _netd| {
+        let far = host
+            .peer("far")
+            .joined("up0", "10.88.0.1/24", "10.88.0.2/24");
+        far.run("ip route add default via 10.88.0.1");
+        host.run(
+            "ip link add br0 type bridge; ip address add 10.77.0.1/24 dev br0; ip link set br0 up
+             sysctl -qw net.ipv4.ip_forward=1",
+        );
+        let mut server = far
+            .command("dnsmasq")
+            .args(["-k", "-C", "/dev/null", "-p0", "-u", "root", "--no-ping"])
+            .args(["-F", "10.77.0.50,10.77.0.59,255.255.255.0,10m"])
+            .args(["-O", "option:router,10.77.0.1", "-O", "option:T1,6"])
+            .args(["-O", "option:T2,500", "--dhcp-leasefile=/tmp/far.leases"])
+            .args(["--log-dhcp", "--log-facility=-"])
+            .spawn("server");
+        server.wait_for_output("DHCP, IP range", SOON);
+        let mut relay = host
+            .command("dhcrelay")
+            .args(["-4", "-d", "-id", "br0", "-iu", "up0", "10.88.0.2"])
+            .spawn("relay");
+        relay.wait_for_output("Sending on   Socket/fallback", SOON);
+        let capture = Capture::start(host, host.command("tcpdump"), "br0");
+        let tree = tree_with_unit(host);
+        let web = Start::without_network(host, "web", &tree)
+            .args(["--network-bridge=br0", "--resolv-conf=off"])
+            .boot();
+        wait_for_lease(&web);
+        // To the server itself, by way of the router.
+        capture.wait_for(
+            "dhcp.option.dhcp == 3 && ip.dst == 10.88.0.2 && dhcp.ip.client != 0.0.0.0",
+            1,
+        );
+        // The relay passes it on once more, or the server's answer comes by the router.
+        capture.wait_for("dhcp.option.dhcp == 5 && dhcp.ip.client != 0.0.0.0", 1);
     });
 }
