@@ -3,6 +3,7 @@
 //! What can be read is read: lists come from the registry's directory and need no
 //! daemon. What only netd knows is asked for over its bus socket.
 
+pub mod leases;
 pub mod list;
 pub mod machine;
 pub mod netd;

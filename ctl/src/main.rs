@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use ctl::output::Json;
-use ctl::{list, nss_switch, status};
+use ctl::{leases, list, netd, nss_switch, status};
 
 /// Looks at and sets up the containers of rspawn.
 #[derive(Parser)]
@@ -43,6 +43,14 @@ enum Command {
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
+    /// Show the DHCP leases that netd has given, of all machines and zones or of those named
+    Leases {
+        /// Names of machines
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// Have netd take over what was changed in its files, without touching anything else
+    Reload,
     /// Have the C library resolve machines' names, or not
     Nss {
         #[command(subcommand)]
@@ -88,8 +96,18 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     match command.unwrap_or(Command::List) {
         Command::List => list::list(&mut out, json, !no_legend),
         Command::Status { names } => status::status(&mut out, &names, json),
+        Command::Leases { names } => leases::leases(&mut out, &names, json, !no_legend),
+        Command::Reload => reload(),
         Command::Nss { switch } => nss(switch),
     }
+}
+
+fn reload() -> anyhow::Result<()> {
+    let said = netd::reload().map_err(netd::in_words);
+    for line in said.context("cannot have netd read its files anew")? {
+        eprintln!("rspawnctl: {line}");
+    }
+    Ok(())
 }
 
 fn nss(switch: Nss) -> anyhow::Result<()> {

@@ -8,14 +8,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::Parser;
 use netd::client::{self, Clients};
-use netd::daemon::{Daemon, Places, StartError, load_profiles};
+use netd::daemon::{Daemon, Places, Query, StartError, load_profiles};
 use netd::rtnl::Monitor;
 use netd::sysctl::UndoRecord;
 use netd::worker::Worker;
 use netd::{bus, log, nft, privileges};
 use rustix::fs::{FlockOperation, Mode};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::signal::unix::{SignalKind, signal};
+use sd_notify::NotifyState;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
 /// For how long it is waited for another netd to end.
@@ -104,6 +106,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
 async fn serve(places: Places, lock: File, arguments: &Arguments) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot take SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot take SIGINT")?;
+    let hangup = signal(SignalKind::hangup()).context("cannot take SIGHUP")?;
     let bus_socket = places.runtime.join("bus.sock");
     let stop = async move {
         tokio::select! {
@@ -113,7 +116,9 @@ async fn serve(places: Places, lock: File, arguments: &Arguments) -> anyhow::Res
     };
     let mut daemon = match Daemon::start(places.clone()).await {
         Ok(daemon) => daemon,
-        Err(error) if is_client() => return serve_alone(places, arguments, stop, error).await,
+        Err(error) if is_client() => {
+            return serve_alone(places, arguments, (stop, hangup), error).await;
+        }
         Err(error) => return Err(error).context("cannot start"),
     };
     if arguments.no_sandbox {
@@ -121,14 +126,15 @@ async fn serve(places: Places, lock: File, arguments: &Arguments) -> anyhow::Res
     } else {
         privileges::drop_all(&daemon.worker()).context("cannot give up privileges")?;
     }
+    tokio::task::spawn_local(reload_on(hangup, daemon.queries()));
     keep_lock(&mut daemon, places.runtime, lock);
     serve_bus(&mut daemon, bus_socket).context("cannot start")?;
     let (machines, links) = daemon.counts();
     tracing::info!(machines, links, "ready");
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
     daemon.run(stop).await?;
     daemon.stop_clients().await;
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    let _ = sd_notify::notify(&[NotifyState::Stopping]);
     tracing::info!("stopping: what runs keeps its network");
     Ok(())
 }
@@ -144,7 +150,7 @@ fn is_client() -> bool {
 async fn serve_alone(
     places: Places,
     arguments: &Arguments,
-    stop: impl Future<Output = ()>,
+    (stop, hangup): (impl Future<Output = ()>, Signal),
     error: StartError,
 ) -> anyhow::Result<()> {
     tracing::warn!("{}: no containers are served here", log::chain(&error));
@@ -156,10 +162,45 @@ async fn serve_alone(
     }
     let ready = |clients: &Clients| {
         tracing::info!(links = clients.count(), "ready, as a client alone");
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        let _ = sd_notify::notify(&[NotifyState::Ready]);
     };
-    let profiles = load_profiles();
-    Ok(client::serve_alone(clients, &profiles, monitor, ready, stop).await?)
+    let load = || {
+        let reloading = Reloading::begin();
+        let profiles = load_profiles();
+        reloading.end();
+        profiles
+    };
+    Ok(client::serve_alone(clients, monitor, (load, hangup), ready, stop).await?)
+}
+
+/// Has the daemon read its files anew at each signal.
+async fn reload_on(mut hangup: Signal, daemon: mpsc::Sender<Query>) {
+    while hangup.recv().await.is_some() {
+        let reloading = Reloading::begin();
+        let (sender, answer) = oneshot::channel();
+        if daemon.send(Query::Reload(sender)).await.is_err() {
+            return;
+        }
+        // What is to be said of them is in the log.
+        let _ = answer.await;
+        reloading.end();
+    }
+}
+
+/// That netd reads its files anew, as its service manager sees it (sd_notify(3)).
+struct Reloading;
+
+impl Reloading {
+    fn begin() -> Self {
+        let mut states = vec![NotifyState::Reloading];
+        states.extend(NotifyState::monotonic_usec_now().ok());
+        let _ = sd_notify::notify(&states);
+        Self
+    }
+
+    fn end(self) {
+        let _ = sd_notify::notify(&[NotifyState::Ready]);
+    }
 }
 
 /// Serves on the bus socket, and anew when somebody removes it.

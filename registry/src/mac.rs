@@ -108,7 +108,13 @@ mod tests {
         let mac = Mac([2, 0x11, 0x22, 0xaa, 0xbb, 0xff]);
         assert_eq!(mac.to_string().parse(), Ok(mac));
         assert_eq!("02-11-22-AA-BB-FF".parse(), Ok(mac));
-        for wrong in ["", "02:11", "02:11:22:aa:bb:f", "02:11:22:aa:bb:+f", "02:11:22:aa:bb:ff:00"] {
+        for wrong in [
+            "",
+            "02:11",
+            "02:11:22:aa:bb:f",
+            "02:11:22:aa:bb:+f",
+            "02:11:22:aa:bb:ff:00",
+        ] {
             assert_eq!(wrong.parse::<Mac>(), Err(MacError), "{wrong}");
         }
     }

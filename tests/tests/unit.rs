@@ -71,6 +71,10 @@ fn start_inner(outer: &Container<'_>) {
     outer.run(
         "systemctl start netd.service rspawn@inner.service
          rspawnctl nss enable
+         ping -c1 -W5 inner
+         systemctl reload netd.service
+         systemctl is-active netd.service
+         journalctl -u netd.service | grep 'configuration read anew'
          ping -c1 -W5 inner",
     );
 }

@@ -39,6 +39,24 @@ impl Netd1 {
             .map_err(|_| stopping(()))?;
         answer.await.map_err(|_| stopping(()))
     }
+
+    fn check_privileged(&self, what: &str) -> fdo::Result<()> {
+        match self.privileged {
+            true => Ok(()),
+            false => Err(fdo::Error::AccessDenied(format!("only root may {what}"))),
+        }
+    }
+
+    /// The machine of that name, if it runs.
+    async fn running(&self, name: &str) -> fdo::Result<MachineName> {
+        let machine = MachineName::from_query(name.as_bytes()).map_err(|_| no_machine(name))?;
+        let listed = self.ask(|sender| Query::One(machine, sender)).await?;
+        listed.map(|_| machine).ok_or_else(|| no_machine(name))
+    }
+}
+
+fn no_machine(name: &str) -> fdo::Error {
+    fdo::Error::Failed(format!("no machine {name} runs"))
 }
 
 // One call of a client after the other: what it sends meanwhile waits in its socket.
@@ -55,7 +73,7 @@ impl Netd1 {
     /// All that is known of one machine. Who is not root gets its name and its
     /// addresses.
     async fn status(&self, name: &str) -> fdo::Result<Properties> {
-        let unknown = || fdo::Error::Failed(format!("no machine {name} runs"));
+        let unknown = || no_machine(name);
         let machine = MachineName::from_query(name.as_bytes()).map_err(|_| unknown())?;
         if self.privileged {
             let status = self.ask(|sender| Query::Status(machine, sender)).await?;
@@ -75,6 +93,27 @@ impl Netd1 {
     async fn client_leases(&self) -> fdo::Result<Vec<ClientLease>> {
         let leases = self.ask(Query::ClientLeases).await?;
         Ok(leases.iter().map(client_lease).collect())
+    }
+
+    /// The leases that netd's DHCP servers have given, of all links or, with a name, of one
+    /// machine: `Machine`, `Zone`, `Link`, `Address`, `HardwareAddress`, `ClientId`
+    /// (hexadecimal digits), `Hostname`, and `ExpiresIn` in seconds; what is not known is
+    /// empty. For root alone.
+    async fn leases(&self, name: &str) -> fdo::Result<Vec<Properties>> {
+        self.check_privileged("see leases")?;
+        let machine = match name {
+            "" => None,
+            name => Some(self.running(name).await?),
+        };
+        let leases = self.ask(|sender| Query::Leases(machine, sender)).await?;
+        leases.iter().map(lease_properties).collect()
+    }
+
+    /// Has netd read its files anew (systemd.network(5), netd.conf), and do what they say
+    /// otherwise now. Gives what there is to be said of them, a line each. For root alone.
+    async fn reload(&self) -> fdo::Result<Vec<String>> {
+        self.check_privileged("have netd read its files anew")?;
+        self.ask(Query::Reload).await
     }
 
     /// The version of netd.
@@ -121,6 +160,19 @@ fn client_lease(lease: &HeldLease) -> ClientLease {
         lease.server.to_string(),
         lease.until.map_or(u64::MAX, left),
     )
+}
+
+fn lease_properties(lease: &LeaseStatus) -> fdo::Result<Properties> {
+    properties([
+        ("Machine", lease.machine.as_str().into()),
+        ("Zone", lease.zone.as_str().into()),
+        ("Link", lease.link.as_str().into()),
+        ("Address", lease.address.to_string().into()),
+        ("HardwareAddress", lease.mac.as_str().into()),
+        ("ClientId", lease.client_id.as_str().into()),
+        ("Hostname", lease.hostname.as_str().into()),
+        ("ExpiresIn", lease.expires_in.into()),
+    ])
 }
 
 /// Address, Ethernet address, seconds until it ends.

@@ -139,17 +139,27 @@ impl ClientLink {
         self.take_port(None);
         self.shared.held.borrow_mut().remove(&self.link.index);
         self.routes.clear();
+        self.restore_mtu();
+        self.shared.resolver.borrow_mut().remove(self.link.index);
+    }
+
+    /// Gives the link the MTU that it had before a lease brought another.
+    pub(super) fn restore_mtu(&mut self) {
         if let Some(mtu) = self.usual_mtu.take() {
             self.carry_out(&[Request::SetMtu(mtu)]);
         }
-        self.shared.resolver.borrow_mut().remove(self.link.index);
+    }
+
+    /// Whether what is leased was on the link before.
+    pub(super) fn has_preset(&self) -> bool {
+        let applied = self.applied.as_ref().map(|lease| lease.address);
+        applied.is_some() && applied == self.preset
     }
 
     /// An address that was there for good before netd is so again, or it would end with a
     /// lease that nobody renews.
     pub(super) fn hand_back(&mut self) {
-        let applied = self.applied.as_ref().map(|lease| lease.address);
-        if let Some(address) = self.preset.filter(|preset| applied == Some(*preset)) {
+        if let Some(address) = self.preset.filter(|_| self.has_preset()) {
             self.set_address(LeaseAddress {
                 address,
                 broadcast: None,

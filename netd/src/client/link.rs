@@ -38,6 +38,14 @@ pub(super) struct Begin {
     pub has_preset_route: bool,
 }
 
+/// What a client leaves to the one that goes on.
+#[derive(Debug, Default)]
+pub(super) struct Left {
+    routes: HashSet<LeaseRoute>,
+    preset: Option<Ipv4Network>,
+    usual_mtu: Option<u32>,
+}
+
 /// A link with a client.
 #[derive(Debug)]
 pub(super) struct ClientLink {
@@ -64,11 +72,14 @@ pub(super) struct ClientLink {
     try_again: Option<Instant>,
     /// What others have removed that is still to be set again.
     pub(super) restoring: Restoring,
+    /// Whether another client takes over.
+    goes_on: bool,
 }
 
 impl ClientLink {
-    /// A client that starts once its link can carry packets.
-    pub fn new(begin: Begin, shared: Rc<Shared>) -> Result<Self, RtnlError> {
+    /// A client that starts once its link can carry packets, and goes on from what
+    /// another has left.
+    pub fn new(begin: Begin, left: Option<Left>, shared: Rc<Shared>) -> Result<Self, RtnlError> {
         let Begin {
             link,
             mac,
@@ -82,17 +93,23 @@ impl ClientLink {
                 tracing::error!(link = %link.name, "{}", crate::log::chain(&error));
             }
         }
+        let Left {
+            routes,
+            preset,
+            usual_mtu,
+        } = left.unwrap_or_default();
         let mut this = Self {
             acd: conflict_detection(mac, &profile),
             ipv4ll: link_local(mac, &profile, None),
             client: None,
             sockets: None,
             applied: None,
-            routes: HashSet::new(),
-            usual_mtu: None,
-            preset: None,
+            routes,
+            usual_mtu,
+            preset,
             try_again: None,
             restoring: Restoring::default(),
+            goes_on: false,
             shared,
             profile,
             link,
@@ -101,6 +118,9 @@ impl ClientLink {
             addresses,
             has_preset_route,
         };
+        if !this.profile.use_mtu {
+            this.restore_mtu();
+        }
         this.start_if_ready();
         Ok(this)
     }
@@ -166,6 +186,14 @@ impl ClientLink {
             }
             Told::Stop => {
                 self.stop();
+                return false;
+            }
+            Told::GoOn => {
+                self.goes_on = true;
+                return false;
+            }
+            Told::End => {
+                self.end();
                 return false;
             }
         }
@@ -313,17 +341,38 @@ impl ClientLink {
         if self.profile.keep != Keep::Nothing {
             self.hand_back();
         } else {
-            self.give_client(client::Input::Release);
-            self.flush();
-            self.stop_link_local();
+            self.give_back();
         }
     }
 
-    /// The end: the link is gone, or netd stops.
-    pub fn close(mut self) {
+    /// There is to be no client here any more. The address that was there before it stays.
+    fn end(&mut self) {
+        if self.has_preset() {
+            self.hand_back();
+        } else {
+            self.give_back();
+        }
+        self.restore_mtu();
+        self.shared.store.forget(&self.link.name);
+        self.link_is_gone();
+    }
+
+    fn give_back(&mut self) {
+        self.give_client(client::Input::Release);
+        self.flush();
+        self.stop_link_local();
+    }
+
+    /// The end: the link is gone, netd stops, or another client is to go on.
+    pub fn close(mut self) -> Option<Left> {
         if let Some(sockets) = self.sockets.take() {
             sockets.close(&self.shared.queue);
         }
+        self.goes_on.then_some(Left {
+            routes: self.routes,
+            preset: self.preset,
+            usual_mtu: self.usual_mtu,
+        })
     }
 
     /// The link is gone, and what it brought with it.

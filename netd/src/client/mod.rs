@@ -36,11 +36,11 @@ pub use resolv_conf::claim;
 pub use system::{serve_names, start_helper};
 
 use crate::daemon::link_facts;
-use crate::profiles::Profiles;
+use crate::profiles::{ClientProfile, Profiles};
 use crate::rtnl::{Event, Link, LinkAddress};
 use crate::worker::Queue;
 use crate::world::World;
-use link::{Begin, ClientLink};
+use link::{Begin, ClientLink, Left};
 use resolv_conf::Resolver;
 use store::Store;
 
@@ -60,6 +60,10 @@ enum Told {
     Addresses(Vec<LinkAddress>),
     /// netd stops.
     Stop,
+    /// Another client goes on from here, as another file says now.
+    GoOn,
+    /// There is to be none on its link any more.
+    End,
 }
 
 /// What clients share.
@@ -83,8 +87,9 @@ pub struct Clients {
 /// A client that runs. When this is dropped, its link is gone.
 #[derive(Debug)]
 struct Handle {
+    profile: ClientProfile,
     told: mpsc::UnboundedSender<Told>,
-    task: JoinHandle<()>,
+    task: JoinHandle<Option<Left>>,
 }
 
 impl Handle {
@@ -150,6 +155,35 @@ impl Clients {
         }
     }
 
+    /// Takes over what files say now: what they say of a link as before is not touched.
+    /// Gives of how many links it is something else. Must be called within a tokio
+    /// `LocalSet`.
+    pub fn reload(&mut self, world: &World, profiles: &Profiles) -> usize {
+        let mut changed = 0;
+        for link in world.links().filter(|link| link.group != LINK_GROUP) {
+            let profile = profiles.for_link(&link_facts(link)).client;
+            let was = self.links.get(&link.index).map(|handle| &handle.profile);
+            if was.map_or(!profile.is_wanted(), |was| *was == profile) {
+                continue;
+            }
+            changed += 1;
+            let before = self.links.remove(&link.index);
+            let order = if profile.is_wanted() {
+                Told::GoOn
+            } else {
+                Told::End
+            };
+            if let Some(before) = &before {
+                before.tell(order);
+            }
+            let addresses = world.addresses(link.index);
+            let has_default = apply::has_preset_route(world, link.index);
+            let before = before.map(|handle| handle.task);
+            self.begin(link, profile, (addresses, has_default), before);
+        }
+        changed
+    }
+
     /// Has every client stop: what is to stay until netd is back stays.
     pub async fn stop(&mut self) {
         let handles: Vec<Handle> = self.links.drain().map(|(_, handle)| handle).collect();
@@ -179,29 +213,60 @@ impl Clients {
         if link.group == LINK_GROUP {
             return;
         }
-        if let Some(handle) = self.links.get(&link.index) {
+        let there = self.links.get(&link.index);
+        if let Some(handle) = there.filter(|handle| !handle.task.is_finished()) {
             return handle.tell(Told::Link(Box::new(link.clone())));
         }
         let profile = profiles.for_link(&link_facts(link)).client;
+        self.begin(link, profile, (addresses, has_preset_route), None);
+    }
+
+    /// Starts a client, if one is wanted, once the one before has ended.
+    fn begin(
+        &mut self,
+        link: &Link,
+        profile: ClientProfile,
+        (addresses, has_preset_route): (&[LinkAddress], bool),
+        before: Option<JoinHandle<Option<Left>>>,
+    ) {
         let Some(mac) = link.mac.filter(|_| profile.is_wanted()) else {
             return;
         };
         let begin = Begin {
             link: link.clone(),
             mac,
-            profile,
+            profile: profile.clone(),
             addresses: addresses.to_vec(),
             has_preset_route,
         };
-        match ClientLink::new(begin, self.shared.clone()) {
-            Ok(client) => {
-                let (told, orders) = mpsc::unbounded_channel();
-                let task = tokio::task::spawn_local(task::run(client, orders));
-                self.links.insert(link.index, Handle { told, task });
-            }
-            Err(error) => {
-                tracing::error!(link = %link.name, "no DHCP client: {}", crate::log::chain(&error));
-            }
+        let (told, orders) = mpsc::unbounded_channel();
+        let task = tokio::task::spawn_local(start(begin, self.shared.clone(), before, orders));
+        let handle = Handle {
+            profile,
+            told,
+            task,
+        };
+        self.links.insert(link.index, handle);
+    }
+}
+
+/// Runs a client, from where the one before has left off.
+async fn start(
+    begin: Begin,
+    shared: Rc<Shared>,
+    before: Option<JoinHandle<Option<Left>>>,
+    orders: mpsc::UnboundedReceiver<Told>,
+) -> Option<Left> {
+    let left = match before {
+        Some(before) => tokio::time::timeout(STOP_PATIENCE, before).await.ok(),
+        None => None,
+    };
+    let name = begin.link.name.clone();
+    match ClientLink::new(begin, left.and_then(Result::ok).flatten(), shared) {
+        Ok(client) => task::run(client, orders).await,
+        Err(error) => {
+            tracing::error!(link = %name, "no DHCP client: {}", crate::log::chain(&error));
+            None
         }
     }
 }

@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::Told;
-use super::link::ClientLink;
+use super::link::{ClientLink, Left};
 use super::sockets::{Heard, Sockets};
 
 /// How long nothing is received after the kernel has refused to.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Runs a client until netd stops or its link is gone.
-pub(super) async fn run(client: ClientLink, mut orders: UnboundedReceiver<Told>) {
+/// Runs a client until netd stops or its link is gone, or another is to go on: then it
+/// gives what that one needs.
+pub(super) async fn run(client: ClientLink, mut orders: UnboundedReceiver<Told>) -> Option<Left> {
     // A future has room for each of its steps: without this for the client several times.
     let mut client = Box::new(client);
     loop {
@@ -42,7 +43,7 @@ pub(super) async fn run(client: ClientLink, mut orders: UnboundedReceiver<Told>)
         // However much comes in, others get their turn.
         tokio::task::yield_now().await;
     }
-    client.close();
+    client.close()
 }
 
 async fn hear(sockets: Option<&Sockets>) -> io::Result<Heard> {

@@ -90,16 +90,29 @@ impl Daemon {
 
     /// Tells every server what changed of what it hands out.
     pub(super) fn refresh_dhcp(&mut self) {
-        for (index, own) in &self.links {
-            let service = own.dhcp.as_ref().and_then(Service::running);
-            if let Some(service) = service
-                && let Some((_, config)) = self.dhcp_config(*index)
-            {
-                service.set_config(config);
-            }
+        for index in self.links.keys() {
+            self.refresh_dhcp_of(*index);
         }
-        self.refresh_zones();
         self.refresh_advertisements();
+    }
+
+    /// The same of one link, if one runs there.
+    pub(super) fn refresh_dhcp_of(&self, index: u32) {
+        self.refresh_zone_dhcp(index);
+        let service = self.links.get(&index).and_then(|own| own.dhcp.as_ref());
+        if let Some(service) = service.and_then(Service::running)
+            && let Some((_, config)) = self.dhcp_config(index)
+        {
+            service.set_config(config);
+        }
+    }
+
+    /// Serves DHCP on a link no more.
+    pub(super) fn stop_dhcp(&mut self, index: u32) {
+        self.stop_zone_dhcp(index);
+        if let Some(own) = self.links.get_mut(&index) {
+            own.dhcp = None;
+        }
     }
 
     fn dhcp_config(&self, index: u32) -> Option<(MachineName, ServerConfig)> {

@@ -36,6 +36,9 @@ pub(super) struct OwnLink {
     pub confirmed: bool,
     /// Whether it has IPv6 again and is to get what it had of it.
     pub regains: bool,
+    /// Whether files say something else of it since a moment ago: what it gets by that,
+    /// nobody has taken from it.
+    pub reloaded: bool,
     /// What cannot be had on this host.
     pub done_without: Vec<Action>,
     /// When it was last said that something of the host overlaps its subnets.
@@ -185,6 +188,8 @@ impl Daemon {
         let was_whole = was_confirmed || own.regains;
         let awaits_v6 = !was_whole && own.awaits_v6(&actions);
         actions.retain(|action| !(awaits_v6 && is_v6_address(action)));
+        let was_reloaded = own.reloaded;
+        own.reloaded &= !actions.is_empty();
         if was_whole && actions.is_empty() {
             own.heals.nothing_taken();
         } else if was_whole && !self.may_heal(&link) {
@@ -198,7 +203,7 @@ impl Daemon {
         {
             own.asked_v6 = Some(Instant::now());
         }
-        if was_whole {
+        if was_whole && !was_reloaded {
             let done = actions.iter();
             let done = done.filter(|action| !performed.failed.contains(action));
             self.tell_healed(&link, &owner, done);

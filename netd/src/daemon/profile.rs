@@ -13,14 +13,20 @@ use crate::subnets::{Owner, Subnets};
 /// Reads the files, and logs what is to be said of them.
 #[must_use]
 pub fn load() -> Profiles {
+    read().0
+}
+
+/// The same, and what was said, a line each.
+pub(super) fn read() -> (Profiles, Vec<String>) {
     let (profiles, messages) = Profiles::load(&Directories::default(), HostFacts::read());
-    for message in messages {
+    for message in &messages {
         match message.severity {
             Severity::Warning => tracing::warn!("{message}"),
             Severity::Error => tracing::error!("{message}"),
         }
     }
-    profiles
+    let said = messages.iter().map(ToString::to_string);
+    (profiles, said.collect())
 }
 
 impl Daemon {

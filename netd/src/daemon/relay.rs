@@ -173,6 +173,11 @@ impl Daemon {
         }
     }
 
+    /// Passes nothing on from a bridge any more.
+    pub(super) fn stop_relay(&mut self, bridge: u32) {
+        self.relays.bridges.remove(&bridge);
+    }
+
     /// The containers' ports of a bridge.
     fn containers_on(&self, bridge: u32) -> impl Iterator<Item = u32> {
         let of_bridge = move |link: &&Link| link.controller == Some(bridge);

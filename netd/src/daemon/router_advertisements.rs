@@ -170,6 +170,18 @@ impl Daemon {
         }
     }
 
+    /// The same on one link, where it may be that nothing was.
+    pub(super) fn refresh_advertisements_of(&mut self, index: u32) {
+        match self.advertisements.links.get_mut(&index) {
+            Some(on_link) if on_link.advertiser.is_some() => {
+                on_link.stale = true;
+                self.advertisements.put_down(index, Instant::now());
+            }
+            Some(_) => {}
+            None => self.advertise_on(index),
+        }
+    }
+
     /// Answers a host that asks for a router.
     pub(super) fn answer_solicitation(&mut self, asked: io::Result<Solicited>) {
         let solicited = match asked {

@@ -1,17 +1,14 @@
 //! What the daemon tells of itself on the bus.
 
-use std::net::IpAddr;
-use std::time::{Instant, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
-use registry::mac::Side;
-use registry::{Mac, MachineName};
+use registry::MachineName;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Daemon;
-use super::dhcp_service::Service;
+use super::leases::{LeaseStatus, gather};
 use super::registration::Entry;
 use crate::client::HeldLease;
-use crate::machines::Attachment;
 
 /// A question to the daemon. Whoever asks and is gone is not answered.
 #[derive(Debug)]
@@ -24,6 +21,10 @@ pub enum Query {
     Status(MachineName, oneshot::Sender<Option<MachineStatus>>),
     /// What netd itself has leased, as a client.
     ClientLeases(oneshot::Sender<Vec<HeldLease>>),
+    /// The leases of all links, or of one machine.
+    Leases(Option<MachineName>, oneshot::Sender<Vec<LeaseStatus>>),
+    /// Files have changed. The answer is what there is to be said of them, a line each.
+    Reload(oneshot::Sender<Vec<String>>),
 }
 
 /// How many questions may wait; who asks more waits to ask.
@@ -99,17 +100,6 @@ pub struct MachineStatus {
     pub leases: Vec<LeaseStatus>,
 }
 
-/// A lease.
-#[derive(Clone, Debug)]
-pub struct LeaseStatus {
-    /// The address.
-    pub address: IpAddr,
-    /// The client's Ethernet address.
-    pub mac: String,
-    /// Seconds until it ends.
-    pub expires_in: u64,
-}
-
 impl Daemon {
     /// Where questions are asked.
     #[must_use]
@@ -117,7 +107,7 @@ impl Daemon {
         self.queries.sender.clone()
     }
 
-    pub(super) fn answer(&self, query: Query) {
+    pub(super) fn answer(&mut self, query: Query) {
         match query {
             Query::List(answer) => {
                 // What it costs, anybody can have it done again and again.
@@ -132,6 +122,11 @@ impl Daemon {
             }
             Query::Status(name, answer) => self.answer_status(&name, answer),
             Query::ClientLeases(answer) => drop(answer.send(self.clients.leases())),
+            Query::Leases(name, answer) => self.answer_leases(name.as_ref(), answer),
+            Query::Reload(answer) => {
+                // Who does not wait for it has had it done all the same.
+                let _ = answer.send(self.reload());
+            }
         }
     }
 
@@ -141,25 +136,10 @@ impl Daemon {
             return;
         };
         let mut status = self.status(entry);
-        let service = match entry.machine.attachment {
-            Attachment::Veth(index) => {
-                let service = self.links.get(&index).and_then(|own| own.dhcp.as_ref());
-                service.and_then(Service::running)
-            }
-            Attachment::Zone { bridge, .. } => self.zones.dhcp(bridge),
-            _ => None,
-        };
-        // On a zone's bridge others have leases as well.
-        let mac = Mac::of_machine(&self.host_id, name, Side::Container, 0);
-        let on_zone = matches!(entry.machine.attachment, Attachment::Zone { .. });
-        let leases = service.map(crate::dhcp::server::Handle::leases);
+        let leases = self.leases_of(Some(name));
         // The link's own task answers: it is not waited for in here.
         tokio::task::spawn_local(async move {
-            if let Some(leases) = leases {
-                let leases = leases.await.unwrap_or_default();
-                let own = leases.iter().filter(|lease| !on_zone || lease.mac == mac);
-                status.leases = own.map(LeaseStatus::from).collect();
-            }
+            status.leases = gather(leases).await;
             let _ = answer.send(Some(status));
         });
     }
@@ -212,19 +192,6 @@ impl From<&Entry> for ListedMachine {
             service: machine.service.clone(),
             network: machine.attachment.as_str(),
             addresses: machine.addresses.iter().map(ToString::to_string).collect(),
-        }
-    }
-}
-
-impl From<&crate::dhcp::server::Lease> for LeaseStatus {
-    fn from(lease: &crate::dhcp::server::Lease) -> Self {
-        Self {
-            address: lease.address.into(),
-            mac: lease.mac.to_string(),
-            expires_in: lease
-                .until
-                .saturating_duration_since(Instant::now())
-                .as_secs(),
         }
     }
 }

@@ -312,10 +312,26 @@ fn option_value(kind: &str, data: &str) -> Result<Vec<u8>, Wrong> {
     let wrong = || Wrong::new(format!("\"{}\" is no {kind}", shown(data)));
     Ok(match kind {
         "uint8" => vec![data.parse::<u8>().map_err(|_| wrong())?],
-        "uint16" => data.parse::<u16>().map_err(|_| wrong())?.to_be_bytes().into(),
-        "uint32" => data.parse::<u32>().map_err(|_| wrong())?.to_be_bytes().into(),
-        "ipv4address" => data.parse::<Ipv4Addr>().map_err(|_| wrong())?.octets().into(),
-        "ipv6address" => data.parse::<Ipv6Addr>().map_err(|_| wrong())?.octets().into(),
+        "uint16" => data
+            .parse::<u16>()
+            .map_err(|_| wrong())?
+            .to_be_bytes()
+            .into(),
+        "uint32" => data
+            .parse::<u32>()
+            .map_err(|_| wrong())?
+            .to_be_bytes()
+            .into(),
+        "ipv4address" => data
+            .parse::<Ipv4Addr>()
+            .map_err(|_| wrong())?
+            .octets()
+            .into(),
+        "ipv6address" => data
+            .parse::<Ipv6Addr>()
+            .map_err(|_| wrong())?
+            .octets()
+            .into(),
         "string" => {
             let words = words(data)?;
             words.join(" ").into_bytes()
@@ -361,9 +377,12 @@ pub(super) fn mac(value: &str) -> Result<Option<Mac>, Wrong> {
 /// An address of a host.
 pub(super) fn host_address(value: &str) -> Result<Option<Ipv4Addr>, Wrong> {
     let usable = |ip: &Ipv4Addr| !ip.is_unspecified() && !ip.is_multicast();
-    value.parse().ok().filter(usable).map(Some).ok_or_else(|| {
-        Wrong::new(format!("\"{}\" is no IPv4 address", shown(value)))
-    })
+    value
+        .parse()
+        .ok()
+        .filter(usable)
+        .map(Some)
+        .ok_or_else(|| Wrong::new(format!("\"{}\" is no IPv4 address", shown(value))))
 }
 
 fn add_words<T>(

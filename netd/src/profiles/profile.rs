@@ -67,6 +67,16 @@ impl Default for Profile {
 }
 
 impl Profile {
+    /// Whether another says the same, whatever file it is from.
+    #[must_use]
+    pub fn says_as(&self, other: &Self) -> bool {
+        let renamed = Self {
+            name: self.name.clone(),
+            ..other.clone()
+        };
+        *self == renamed
+    }
+
     /// Of subnets that somebody keeps, those that are as this says, where links of the kind
     /// usually have a prefix of this length.
     #[must_use]

@@ -93,10 +93,13 @@ impl Daemon {
         }
     }
 
-    /// Tells every zone's server what changed of what it hands out.
-    pub(in crate::daemon) fn refresh_zones(&self) {
-        for bridge in self.zones.zones.keys() {
-            self.refresh_zone_dhcp(*bridge);
+    /// Serves DHCP in a zone no more.
+    pub(in crate::daemon) fn stop_zone_dhcp(&mut self, bridge: u32) {
+        if let Some(zone) = self.zones.zones.get_mut(&bridge) {
+            zone.ports
+                .values_mut()
+                .for_each(|listener| *listener = None);
+            zone.dhcp = None;
         }
     }
 
@@ -109,13 +112,13 @@ impl Daemon {
             }
         }
         config.bounds = Bounds::shared();
-        let most = self.profile_of_index(bridge).dhcp.max_per_port;
+        let profile = self.profile_of_index(bridge);
+        let most = profile.dhcp.max_per_port;
         if let Some(most) = most.and_then(|most| usize::try_from(most).ok()) {
             // One port, whatever it says of itself.
             (config.bounds.per_port, config.bounds.per_mac) = (Some(most), most);
         }
-        (config.probe, config.keep) = (true, true);
-        let profile = self.profile_of_index(bridge);
+        (config.probe, config.keep) = (true, profile.dhcp.persist);
         let chosen = profile.dhcp.pool_offset != 0 || profile.dhcp.pool_size != 0;
         if !chosen && let Some(offset) = usual_pool(config.network()) {
             // It lies within the subnet.
