@@ -12,7 +12,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use registry::cgroup2::Hierarchy;
-use registry::protocol::{FromSupervisor, Network, Registration, ToSupervisor, decode, encode};
+use registry::protocol::{
+    Configured, FromSupervisor, Network, Registration, ToSupervisor, decode, encode,
+};
 use registry::seqpacket::{Received, receive, send};
 use registry::{Mac, SUPERVISOR_SOCKET};
 use rustix::event::epoll;
@@ -188,12 +190,13 @@ fn take_answer(connection: &OwnedFd) {
         ToSupervisor::Registered(_) => {
             send(
                 connection,
-                &encode(&FromSupervisor::Configured).unwrap(),
+                &encode(&FromSupervisor::Configured(Configured::default())).unwrap(),
                 &[],
             )
             .unwrap();
         }
         ToSupervisor::Refused(refusal) => panic!("netd refuses: {}", refusal.message),
+        ToSupervisor::Published => panic!("nobody has asked for that"),
     }
 }
 

@@ -4,7 +4,7 @@
 //! The supervisor connects, sends [`FromSupervisor::Register`] with the
 //! descriptors, and gets [`ToSupervisor::Registered`] or [`ToSupervisor::Refused`].
 //! Where that asked for something to be set on `host0`, it says
-//! [`FromSupervisor::Configured`] when it is.
+//! [`FromSupervisor::Configured`] when it is, and may ask for [`ToSupervisor::Published`].
 //! It keeps the connection while the container lives and ends with
 //! [`FromSupervisor::Goodbye`]; a connection that ends without it is a crash.
 
@@ -37,7 +37,7 @@ pub enum FromSupervisor {
     Register(Registration),
     /// What [`Registered::host0`] asked for is set: whoever resolves the name from now
     /// on reaches the container at the first try.
-    Configured,
+    Configured(Configured),
     /// The container ended and its supervisor has cleaned up.
     Goodbye,
 }
@@ -50,6 +50,16 @@ pub enum ToSupervisor {
     Registered(Registered),
     /// The machine is not registered, and the connection ends.
     Refused(Refusal),
+    /// The machine's name resolves; the answer to a [`Configured`] that asked for it.
+    Published,
+}
+
+/// What a container's end of its link is set to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Configured {
+    /// Whether the supervisor is to be told when the machine's name resolves.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub answer: bool,
 }
 
 /// What netd learns of a container.
@@ -264,6 +274,19 @@ mod tests {
         let bytes = encode(&registration()).unwrap();
         assert!(bytes.starts_with(br#"{"v":1,"type":"register","name":"web""#));
         assert_eq!(decode::<FromSupervisor>(&bytes).unwrap(), registration());
+    }
+
+    #[test]
+    fn who_asks_for_no_answer_says_so_as_ever() {
+        let plain = FromSupervisor::Configured(Configured::default());
+        let bytes = encode(&plain).unwrap();
+        assert_eq!(bytes, br#"{"v":1,"type":"configured"}"#);
+        assert_eq!(decode::<FromSupervisor>(&bytes).unwrap(), plain);
+        let asking = FromSupervisor::Configured(Configured { answer: true });
+        assert_eq!(
+            decode::<FromSupervisor>(&encode(&asking).unwrap()).unwrap(),
+            asking
+        );
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use registry::protocol::{
-    ANSWER_TIMEOUT_MS, FromSupervisor, Refusal, Registered, Registration, ToSupervisor, decode,
-    encode,
+    ANSWER_TIMEOUT_MS, Configured, FromSupervisor, Refusal, Registered, Registration, ToSupervisor,
+    decode, encode,
 };
 use registry::seqpacket::{Received, receive, send};
 use registry::{RUNTIME_DIR, SUPERVISOR_SOCKET};
@@ -39,6 +39,8 @@ pub enum Event {
     Registered(Registered),
     /// It is not.
     Refused(Refusal),
+    /// The machine's name resolves.
+    Published,
     /// The connection ended.
     Gone,
 }
@@ -108,9 +110,10 @@ impl Connection {
         send(&self.0, &bytes, descriptors)
     }
 
-    /// Says that the container's end of its link is set as netd asked for.
-    pub fn configured(&self) {
-        self.tell(&FromSupervisor::Configured);
+    /// Says that the container's end of its link is set as netd asked for; netd is to say
+    /// when the name resolves, if an `answer` is wanted.
+    pub fn configured(&self, answer: bool) {
+        self.tell(&FromSupervisor::Configured(Configured { answer }));
     }
 
     /// Says that the container ended in order.
@@ -148,6 +151,7 @@ impl Connection {
             Ok(Received::Message(bytes, _)) => match decode(&bytes) {
                 Ok(ToSupervisor::Registered(registered)) => Some(Event::Registered(registered)),
                 Ok(ToSupervisor::Refused(refusal)) => Some(Event::Refused(refusal)),
+                Ok(ToSupervisor::Published) => Some(Event::Published),
                 Err(_) => Some(Event::Gone),
             },
             Ok(Received::Closed | Received::Oversized) => Some(Event::Gone),

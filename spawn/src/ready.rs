@@ -8,6 +8,12 @@ use rustix::net::{
     AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, sendto, socket_with,
 };
 
+/// Whether a service manager listens.
+#[must_use]
+pub fn is_awaited() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some()
+}
+
 /// Sends `state`, such as `READY=1`, if a service manager listens.
 ///
 /// # Errors

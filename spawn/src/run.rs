@@ -153,6 +153,7 @@ fn run(cli: Cli) -> Result<u8, RunError> {
             streams: streams.as_ref(),
         };
         let mut container = Container::start(&blueprint)?;
+        container.wait_for_name();
         ready::notify("READY=1").ok();
         let ended = supervise(&config, &mut container, &signals, pumps);
         container.clear_away();

@@ -264,7 +264,7 @@ impl Supervisor<'_, '_> {
         let event = self.container.netd.as_ref().and_then(|netd| netd.event());
         let name = &self.config.name;
         match event {
-            None => {}
+            None | Some(Event::Published) => {}
             Some(Event::Registered(registered)) => {
                 self.setbacks = 0;
                 if let Err(error) = self.container.take_answer(registered.host0.as_ref()) {

@@ -4,7 +4,7 @@ mod common;
 
 use common::{Netd, SOON, host, rspawn, wait_for_line};
 use registry::protocol::{
-    FromSupervisor, Network, Refusal, RefusalReason, Registered, ToSupervisor,
+    Configured, FromSupervisor, Network, Refusal, RefusalReason, Registered, ToSupervisor,
 };
 
 const SHOW: &str = "ip -4 addr show host0; ip -6 addr show host0; ip route; ip -6 route; cat /etc/resolv.conf; cat /sys/class/net/host0/mtu";
@@ -32,7 +32,10 @@ fn the_address_is_there_before_the_payloads_first_instruction() {
         Ok(Some(_))
     ));
     supervisor.configure();
-    assert_eq!(supervisor.hear().0, FromSupervisor::Configured);
+    assert_eq!(
+        supervisor.hear().0,
+        FromSupervisor::Configured(Configured::default())
+    );
     assert_eq!(web.wait(SOON).code(), Some(0), "{}", web.stderr());
     let shown = web.stdout();
     for part in [

@@ -469,3 +469,54 @@ fn an_address_is_defended_once_and_then_declined() {
     server.wait_for_output(&format!("DHCPDECLINE(eth0) {address}"), SOON);
     wait_for_address(&host, &address, false);
 }
+
+#[test]
+fn a_client_goes_on_as_files_say_now_and_gives_back_what_is_not_wanted() {
+    let host = host();
+    let lan = lan(&host, SERVER);
+    let _server = dnsmasq(
+        &lan,
+        "10.77.0.50,10.77.0.59,1h",
+        &["-O", "option:mtu,1400", "-O", "121,10.99.0.0/16,10.77.0.9"],
+    );
+    let mut netd = netd(&host);
+    wait_for_lease(&host, "10.77.0.5");
+    let routes = || host.run(&format!("ip -4 route show dev {LINK} proto dhcp"));
+    assert!(wait_until(SOON, || routes().contains("metric 1024")));
+    let file = |lines: &str| {
+        host.write(
+            "/etc/netd/50-host0.network",
+            format!("[Match]\nName={LINK}\n[Network]\n{lines}"),
+        );
+    };
+    let changes = monitor(&host);
+    file("DHCP=yes\n[DHCPv4]\nRouteMetric=7\nUseMTU=no\n");
+    host.run("rspawnctl reload");
+    let has = |routes: &str| routes.contains("metric 7") && !routes.contains("1024");
+    assert!(wait_until(SOON, || has(&routes())), "{}", routes());
+    let link = || host.run(&format!("ip link show dev {LINK}"));
+    assert!(
+        wait_until(SOON, || link().contains("mtu 1500")),
+        "{}",
+        link()
+    );
+    assert!(addresses(&host).contains("10.77.0.5"));
+    assert!(
+        !changes.stdout().contains("Deleted"),
+        "{}",
+        changes.stdout()
+    );
+    // What is said as before is not touched.
+    let leased = || netd.stderr().matches(" leased ").count();
+    let before = leased();
+    host.run("rspawnctl reload");
+    file("DHCP=no\n");
+    assert_eq!(leased(), before);
+    host.run("rspawnctl reload");
+    let gone = || !addresses(&host).contains("10.77.0.5") && routes().is_empty();
+    assert!(wait_until(SOON, gone), "{}", addresses(&host));
+    host.run("rm /etc/netd/50-host0.network; rspawnctl reload");
+    wait_for_lease(&host, "10.77.0.5");
+    netd.signal(libc::SIGTERM);
+    assert!(netd.wait(SOON).success(), "{}", netd.stderr());
+}

@@ -1,6 +1,6 @@
 //! Names and addresses through the NSS module, with the host's own programs.
 
-use netns_fixtures::wait_until;
+use netns_fixtures::{NETD, NETD_CGROUP, wait_until};
 use rspawn_tests::{SOON, Start, host, with_netd};
 
 #[test]
@@ -131,4 +131,50 @@ fn a_name_ends_with_its_container() {
                 .all(|line| line.starts_with('/') || line.is_empty())
         );
     });
+}
+
+#[test]
+fn who_waits_for_the_machine_to_be_ready_can_use_its_name() {
+    let host = host();
+    let tree = host.busybox_tree();
+    // A netd whose records come late.
+    let inject = "inject=rename,renameat,renameat2:delay_enter=500000";
+    let _netd = host
+        .command("strace")
+        .args([
+            "-f",
+            "-q",
+            "-e",
+            "trace=rename,renameat,renameat2",
+            "-e",
+            inject,
+        ])
+        .args(["-o", "/dev/null", NETD])
+        .cgroup(NETD_CGROUP)
+        .spawn("netd");
+    assert!(wait_until(SOON, || host.netd_serves()));
+    host.write(
+        "/tmp/manager.py",
+        "import socket\n\
+         s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n\
+         s.bind('/run/manager')\n\
+         while b'READY=1' not in s.recv(4096): pass\n",
+    );
+    let mut manager = host
+        .command("python3")
+        .args(["/tmp/manager.py"])
+        .spawn("manager");
+    assert!(wait_until(SOON, || host
+        .sh("test -S /run/manager")
+        .success()));
+    let _web = host
+        .command("rspawn")
+        .args(["-q", "-M", "web", "--network-veth", "-a", "-D"])
+        .args([&tree.display().to_string(), "/bin/sleep", "1000"])
+        .env("NOTIFY_SOCKET", "/run/manager")
+        .cgroup("web.service")
+        .spawn("web");
+    assert!(manager.wait(SOON).success());
+    host.run("getent -s rspawn hosts web");
+    host.kill_cgroup(NETD_CGROUP);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use registry::ifname::LinkKind;
 use registry::mac::Side;
-use registry::protocol::{Host0, Refusal, RefusalReason, Registered, ToSupervisor};
+use registry::protocol::{Configured, Host0, Refusal, RefusalReason, Registered, ToSupervisor};
 use registry::{Address, IfName, LINK_GROUP, LeaderId, Mac, MachineName, Record};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -181,12 +181,9 @@ impl Daemon {
     pub(super) async fn take_supervisor_event(&mut self, event: SupervisorEvent) {
         match event {
             SupervisorEvent::Registered(registering) => self.register(*registering).await,
-            SupervisorEvent::Configured(connection) => {
-                if let Some(name) = self.machine_of(connection)
-                    && let Some(entry) = self.machines.get_mut(&name)
-                {
-                    entry.configured = true;
-                    self.publish(&name);
+            SupervisorEvent::Configured(connection, Configured { answer }) => {
+                if let Some(name) = self.machine_of(connection) {
+                    self.is_configured(&name, answer);
                 }
             }
             SupervisorEvent::Goodbye(connection) => {
@@ -395,6 +392,19 @@ impl Daemon {
                 self.publish(&name);
                 self.answer_registration(&name, Registered::default());
             }
+        }
+    }
+
+    fn is_configured(&mut self, name: &MachineName, answer: bool) {
+        let Some(entry) = self.machines.get_mut(name) else {
+            return;
+        };
+        entry.configured = true;
+        self.publish(name);
+        let entry = self.machines.get(name).filter(|_| answer);
+        if let Some(supervisor) = entry.and_then(|entry| entry.to_supervisor.as_ref()) {
+            // One that has ended does not wait.
+            let _ = supervisor.try_send(ToSupervisor::Published);
         }
     }
 

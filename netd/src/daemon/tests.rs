@@ -8,7 +8,7 @@ use std::process::{Child, Command};
 use std::time::Duration;
 
 use registry::LeaderId;
-use registry::protocol::{Network, Registration, ToSupervisor};
+use registry::protocol::{Configured, Network, Registration, ToSupervisor};
 use tokio::task::LocalSet;
 
 use super::*;
@@ -135,7 +135,10 @@ impl Rig {
 
     /// The container's end of the link of the machine that registered last is set.
     async fn configured(&mut self) {
-        let event = SupervisorEvent::Configured(ConnectionId::from(self.connections));
+        let event = SupervisorEvent::Configured(
+            ConnectionId::from(self.connections),
+            Configured::default(),
+        );
         self.daemon.take(Input::Supervisor(event)).await;
     }
 
@@ -179,7 +182,7 @@ fn confirmed(index: u32) -> impl Fn(&Daemon) -> bool {
 fn host0_of(answer: ToSupervisor) -> Vec<IpNetwork> {
     match answer {
         ToSupervisor::Registered(registered) => registered.host0.unwrap().addresses,
-        ToSupervisor::Refused(refusal) => panic!("{refusal:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -290,7 +293,10 @@ fn where_ipv6_is_disabled_a_machine_has_ipv4() {
         assert!(rig.daemon.retries.next().is_none());
         assert!(rig.daemon.dirty.is_empty());
         rig.daemon
-            .take_supervisor_event(SupervisorEvent::Configured(ConnectionId::from(1)))
+            .take_supervisor_event(SupervisorEvent::Configured(
+                ConnectionId::from(1),
+                Configured::default(),
+            ))
             .await;
         let record = rig.record("web").unwrap();
         let addresses = record.lines().filter(|line| line.starts_with("ADDRESS="));

@@ -143,10 +143,11 @@ impl<T: From<SupervisorEvent>> Connection<'_, T> {
                     _ => Err(End::Closed),
                 }
             }
-            FromSupervisor::Configured if std::mem::take(answered) => {
-                self.tell_daemon(SupervisorEvent::Configured(self.id)).await
+            FromSupervisor::Configured(configured) if std::mem::take(answered) => {
+                self.tell_daemon(SupervisorEvent::Configured(self.id, configured))
+                    .await
             }
-            FromSupervisor::Configured => Err(bad("nothing was asked to be configured").into()),
+            FromSupervisor::Configured(_) => Err(bad("nothing was asked to be configured").into()),
             FromSupervisor::Register(_) => Err(bad("a connection registers one container").into()),
         }
     }

@@ -20,7 +20,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use registry::LeaderId;
-use registry::protocol::{Refusal, RefusalReason, Registration, ToSupervisor};
+use registry::protocol::{Configured, Refusal, RefusalReason, Registration, ToSupervisor};
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with,
 };
@@ -58,7 +58,7 @@ pub enum SupervisorEvent {
     /// A container is there, and its leader is the process that it is said to be.
     Registered(Box<Registering>),
     /// The container's end of its link is set as it was asked for.
-    Configured(ConnectionId),
+    Configured(ConnectionId, Configured),
     /// The container ended, and its supervisor has cleaned up.
     Goodbye(ConnectionId),
     /// The connection ended.

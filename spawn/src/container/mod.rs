@@ -22,6 +22,7 @@ use crate::netd_client::Connection;
 use crate::netlink::Netlink;
 use crate::networkd::KeepOff;
 use crate::payload::Payload;
+use crate::ready;
 use crate::tell;
 use crate::tree::Tree;
 use crate::zone::{self, ZoneError};
@@ -86,6 +87,8 @@ pub struct Container<'a> {
     keep_off: Option<KeepOff>,
     bridge: Option<u32>,
     configured: bool,
+    /// Whether somebody waits for the name to resolve.
+    awaits_name: bool,
     /// The connection to netd, if there is one.
     pub netd: Option<Connection>,
     /// Receives the payload's notifications.
@@ -123,6 +126,7 @@ impl<'a> Container<'a> {
             keep_off: None,
             bridge,
             configured: false,
+            awaits_name: ready::is_awaited(),
             netd: None,
             notify: None,
             console: None,

@@ -11,7 +11,7 @@ use registry::{HostId, IfName, Mac};
 use super::{Container, StartError};
 use crate::channel::{Channel, NetworkReady};
 use crate::config::NetworkMode;
-use crate::error::StepError;
+use crate::error::{StepError, one_line};
 use crate::host0;
 use crate::link::{self, LinkInfo, LinkPlan};
 use crate::mounts::network_files::text_of;
@@ -46,9 +46,30 @@ impl Container<'_> {
             }
         }
         if let Some(netd) = &self.netd {
-            netd.configured();
+            netd.configured(self.awaits_name);
         }
         Ok(())
+    }
+
+    /// Waits until the container's name resolves, if whoever started rspawn waits for
+    /// that; no longer than netd may take for an answer.
+    pub fn wait_for_name(&mut self) {
+        while self.awaits_name && self.configured {
+            let answer = self
+                .netd
+                .as_ref()
+                .and_then(|netd| netd.answer(&self.leader));
+            match answer {
+                Some(Event::Registered(registered)) => {
+                    if let Err(error) = self.take_answer(registered.host0.as_ref()) {
+                        tell!("{}", one_line(&error));
+                    }
+                }
+                // Of netd's end the supervisor is told by the connection.
+                Some(Event::Published | Event::Refused(_) | Event::Gone) | None => break,
+            }
+        }
+        self.awaits_name = false;
     }
 
     /// Makes the network, and tells the process inside.
@@ -71,7 +92,7 @@ impl Container<'_> {
                 self.configured = true;
             }
             if let Some(netd) = &self.netd {
-                netd.configured();
+                netd.configured(self.awaits_name);
             }
             if self.blueprint.config.resolv_conf && !host0.dns.is_empty() {
                 resolv_conf = text_of(&host0.dns, host0.domain.as_deref());
@@ -152,7 +173,7 @@ impl Container<'_> {
                 Ok(registered.host0)
             }
             Some(Event::Refused(refusal)) => Err(StartError::Refused(refusal.message)),
-            Some(Event::Gone) => {
+            Some(Event::Gone | Event::Published) => {
                 warn("netd ended the connection");
                 Ok(None)
             }
