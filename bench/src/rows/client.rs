@@ -16,8 +16,6 @@ const RTM_NEWADDR: u16 = 20;
 /// RTNLGRP_IPV4_IFADDR as a bit.
 const ADDRESSES: u32 = 1 << 4;
 const IFA_LOCAL: u16 = 2;
-/// The client's link.
-const INDEX: u32 = 77;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often it is looked.
 const EVERY: Duration = Duration::from_micros(100);
@@ -78,7 +76,7 @@ fn times_to_address(file: &str, serves: bool, times: usize) -> Samples {
     // What is served is a link of a container's.
     let group = if serves { "group 29299" } else { "" };
     host.run(&format!(
-        "ip link add ve-box {group} type veth peer name host0 index {INDEX} netns box
+        "ip link add ve-box {group} type veth peer name host0 netns box
          ip link set ve-box up"
     ));
     host.write(
@@ -126,6 +124,7 @@ fn start_client<'a>(network: &Peer<'a>) -> Running<'a> {
 /// The client's link.
 struct Link<'a> {
     network: Peer<'a>,
+    index: u32,
     socket: OwnedFd,
     events: OwnedFd,
     last: Vec<u8>,
@@ -134,7 +133,9 @@ struct Link<'a> {
 impl<'a> Link<'a> {
     fn open(network: Peer<'a>) -> Self {
         let open = |groups| network.enter(|| socket(groups).unwrap());
+        let index = network.run("cat /sys/class/net/host0/ifindex");
         Self {
+            index: index.parse().unwrap(),
             socket: open(0),
             events: open(ADDRESSES),
             network,
@@ -152,7 +153,7 @@ impl<'a> Link<'a> {
         std::thread::sleep(Duration::from_millis(50));
         while self.new_address().is_some() {}
         let mut batch = Batch::default();
-        batch.set_up(INDEX);
+        batch.set_up(self.index);
         let begun = Instant::now();
         batch.perform(&self.socket).unwrap();
         loop {
