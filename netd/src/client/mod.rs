@@ -21,7 +21,7 @@ mod system;
 mod task;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -145,9 +145,8 @@ impl Clients {
     /// Takes in all that is there, after it was read anew. Must be called within a tokio
     /// `LocalSet`.
     pub fn take_all(&mut self, world: &World, profiles: &Profiles) {
-        let there: HashSet<u32> = world.links().map(|link| link.index).collect();
-        self.links.retain(|index, _| there.contains(index));
-        for link in world.links() {
+        self.links.retain(|index, _| world.link(*index).is_some());
+        for link in world.links().filter(|link| link.group != LINK_GROUP) {
             let addresses = world.addresses(link.index);
             self.tell(link.index, || Told::Addresses(addresses.to_vec()));
             let has_default = apply::has_preset_route(world, link.index);

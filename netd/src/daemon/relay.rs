@@ -5,6 +5,7 @@
 //! served, whatever else is on it.
 
 use std::collections::{BTreeSet, HashMap};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::rc::Rc;
 use std::time::Instant;
@@ -166,7 +167,8 @@ impl Daemon {
             Err(error) => {
                 tracing::error!(
                     link = %link.name,
-                    "relays elsewhere are not served: UDP port 67 of {address} cannot be had: {error}"
+                    "relays elsewhere are not served: UDP port 67 of {address} cannot be had: {}",
+                    why_no_port(&error)
                 );
                 Port::Bridge(bridge)
             }
@@ -180,9 +182,8 @@ impl Daemon {
 
     /// The containers' ports of a bridge.
     fn containers_on(&self, bridge: u32) -> impl Iterator<Item = u32> {
-        let of_bridge = move |link: &&Link| link.controller == Some(bridge);
-        let links = self.world.links().filter(of_bridge);
-        let own = links.filter(|link| link.group == LINK_GROUP);
+        let ports = self.world.ports(bridge);
+        let own = ports.filter(|link| link.group == LINK_GROUP);
         own.map(|link| link.index)
     }
 
@@ -205,9 +206,9 @@ impl Daemon {
                 NO_RELAY.say(|more| {
                     tracing::error!(
                         link = %link.name,
-                        "no DHCP relay: UDP port 67 of {} cannot be had ({error}): is another \
-                         DHCP server or relay bound to it?{more}",
-                        config.address
+                        "no DHCP relay: UDP port 67 of {} cannot be had: {}{more}",
+                        config.address,
+                        why_no_port(&error)
                     );
                 });
                 return false;
@@ -380,4 +381,17 @@ fn hear_servers(bridge: u32, servers: Rc<RelaySocket>, heard: mpsc::Sender<Heard
         }
     };
     tokio::task::spawn_local(hear).abort_handle()
+}
+
+/// Why there is no UDP port, and what to do.
+fn why_no_port(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::EAFNOSUPPORT) => "netd's service may have none; `systemctl edit netd.service` \
+             and add [Service] RestrictAddressFamilies=AF_INET and IPAddressAllow=any"
+            .to_owned(),
+        Some(libc::EADDRINUSE) => {
+            format!("{error}: another DHCP server or relay is bound to it (ss -ulpn 'sport = 67')")
+        }
+        _ => error.to_string(),
+    }
 }

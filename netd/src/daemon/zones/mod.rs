@@ -143,8 +143,7 @@ impl Daemon {
 
     /// Takes up a zone, with the ports and members that it has already.
     fn find_zone(&mut self, name: ZoneName, bridge: u32) {
-        let links = self.world.links();
-        let ports = links.filter(|link| link.controller == Some(bridge));
+        let ports = self.world.ports(bridge);
         let ports: Vec<u32> = ports.map(|link| link.index).collect();
         self.zones
             .ports
