@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::Context;
 
-use crate::netd::{self, Lease};
+use crate::netd::{self, Lease, ReceivedLease};
 use crate::output::{self, Json};
 
 /// Prints the leases that netd has given: of these machines, or all.
@@ -27,12 +27,6 @@ pub fn leases(
     if json != Json::Off {
         return Ok(output::json(to, &leases, json)?);
     }
-    if leases.is_empty() {
-        if legend {
-            writeln!(to, "No leases.")?;
-        }
-        return Ok(());
-    }
     let rows: Vec<[String; 6]> = leases.iter().map(row).collect();
     let heading = [
         "MACHINE",
@@ -42,9 +36,49 @@ pub fn leases(
         "HOST NAME",
         "EXPIRES IN",
     ];
-    output::table(to, legend.then_some(heading), &rows)?;
+    print(to, heading, &rows, legend)
+}
+
+/// Prints the leases that netd has got itself, as a client.
+///
+/// # Errors
+/// netd does not tell, or the output is closed.
+pub fn received(to: &mut impl Write, json: Json, legend: bool) -> anyhow::Result<()> {
+    let leases = netd::received_leases()
+        .map_err(netd::in_words)
+        .context("cannot list leases")?;
+    if json != Json::Off {
+        return Ok(output::json(to, &leases, json)?);
+    }
+    let row = |lease: &ReceivedLease| {
+        let left = lease.expires_in.map_or_else(|| "never".to_owned(), span);
+        let (link, address) = (lease.link.clone(), lease.address.clone());
+        [link, address, lease.server.clone(), left]
+    };
+    let rows: Vec<[String; 4]> = leases.iter().map(row).collect();
+    print(
+        to,
+        ["LINK", "ADDRESS", "SERVER", "EXPIRES IN"],
+        &rows,
+        legend,
+    )
+}
+
+fn print<const N: usize>(
+    to: &mut impl Write,
+    heading: [&str; N],
+    rows: &[[String; N]],
+    legend: bool,
+) -> anyhow::Result<()> {
+    if rows.is_empty() {
+        if legend {
+            writeln!(to, "No leases.")?;
+        }
+        return Ok(());
+    }
+    output::table(to, legend.then_some(heading), rows)?;
     if legend {
-        writeln!(to, "\n{} leases listed.", leases.len())?;
+        writeln!(to, "\n{} leases listed.", rows.len())?;
     }
     Ok(())
 }

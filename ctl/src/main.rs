@@ -48,6 +48,9 @@ enum Command {
         /// Names of machines
         #[arg(value_name = "NAME")]
         names: Vec<String>,
+        /// Show those that netd has got itself, as a client
+        #[arg(long, conflicts_with = "names")]
+        received: bool,
     },
     /// Have netd take over what was changed in its files, without touching anything else
     Reload,
@@ -96,7 +99,8 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     match command.unwrap_or(Command::List) {
         Command::List => list::list(&mut out, json, !no_legend),
         Command::Status { names } => status::status(&mut out, &names, json),
-        Command::Leases { names } => leases::leases(&mut out, &names, json, !no_legend),
+        Command::Leases { received: true, .. } => leases::received(&mut out, json, !no_legend),
+        Command::Leases { names, .. } => leases::leases(&mut out, &names, json, !no_legend),
         Command::Reload => reload(),
         Command::Nss { switch } => nss(switch),
     }

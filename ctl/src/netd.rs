@@ -31,6 +31,7 @@ pub struct Details {
 trait Netd1 {
     fn status(&self, name: &str) -> zbus::Result<Properties>;
     fn leases(&self, name: &str) -> zbus::Result<Vec<Properties>>;
+    fn client_leases(&self) -> zbus::Result<Vec<(String, String, String, u64)>>;
     fn reload(&self) -> zbus::Result<Vec<String>>;
 }
 
@@ -81,6 +82,36 @@ pub fn leases(machine: Option<&str>) -> zbus::Result<Vec<Lease>> {
     ask(async |netd| {
         let leases = netd.leases(machine.unwrap_or_default()).await?;
         Ok(leases.into_iter().map(lease).collect())
+    })
+}
+
+/// A lease that netd itself has, as a client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReceivedLease {
+    /// The interface.
+    pub link: String,
+    /// The address, with the length of its network's prefix.
+    pub address: String,
+    /// The server that gave it.
+    pub server: String,
+    /// Seconds until it ends; none if it never does.
+    pub expires_in: Option<u64>,
+}
+
+/// Asks netd for what it has leased itself.
+///
+/// # Errors
+/// netd does not run or does not answer.
+pub fn received_leases() -> zbus::Result<Vec<ReceivedLease>> {
+    ask(async |netd| {
+        let leases = netd.client_leases().await?.into_iter();
+        let lease = |(link, address, server, left)| ReceivedLease {
+            link,
+            address,
+            server,
+            expires_in: Some(left).filter(|left| *left != u64::MAX),
+        };
+        Ok(leases.map(lease).collect())
     })
 }
 

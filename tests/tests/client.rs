@@ -490,6 +490,12 @@ fn a_client_goes_on_as_files_say_now_and_gives_back_what_is_not_wanted() {
         );
     };
     let changes = monitor(&host);
+    let received = host.run("rspawnctl leases --received --no-legend");
+    let words: Vec<&str> = received.split_whitespace().collect();
+    assert!(
+        matches!(words[..], [LINK, address, "10.77.0.1", ..] if address.starts_with("10.77.0.5")),
+        "{received}"
+    );
     file("DHCP=yes\n[DHCPv4]\nRouteMetric=7\nUseMTU=no\n");
     host.run("rspawnctl reload");
     let has = |routes: &str| routes.contains("metric 7") && !routes.contains("1024");
