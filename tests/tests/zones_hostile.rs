@@ -202,6 +202,13 @@ fn a_member_serves_no_dhcp_and_is_no_router() {
                 "ip -6 route show default; ip -6 -o address show dev host0 scope global | sed s/valid.*//",
             )
         };
+        // The host is one, and would be heard as well.
+        zone.host.write(
+            "/etc/netd/50-zone.network",
+            "[Match]\nName=vz-*\n[Network]\nIPv6SendRA=no\n",
+        );
+        zone.host.run("rspawnctl reload");
+        assert!(wait_until(SOON, || !routes().contains("proto ra")));
         let before = routes();
         let heard = zone.heard(&["serve-dhcp", "advertise-router", "redirect6"]);
         for wrong in ["router advertisement", "redirect", "BOOTP/DHCP"] {
