@@ -1,6 +1,7 @@
 //! The subjects that are measured.
 
 pub mod client;
+pub mod dhcp;
 pub mod idle;
 pub mod links;
 pub mod lookup;
@@ -38,6 +39,8 @@ pub enum Subject {
     Ping,
     /// netd as a client, from a link to its address.
     Client,
+    /// The DHCP server of a zone, beside Kea and dnsmasq.
+    Dhcp,
 }
 
 impl Subject {
@@ -54,6 +57,7 @@ impl Subject {
             Self::Spawn => spawn::measure(extent),
             Self::Ping => ping::measure(extent),
             Self::Client => client::measure(extent),
+            Self::Dhcp => dhcp::measure(extent),
         }
     }
 }

@@ -19,6 +19,11 @@ use crate::worker::Queue;
 /// in its own socket.
 const WAITING_MAX: usize = 32;
 
+/// So many requests come by a port as they come, and so many more as there are milliseconds;
+/// where it is more, the port is read in rounds.
+const BURST: u32 = 64;
+/// The time from one round to the next.
+const REST: Duration = Duration::from_millis(2);
 /// How often it is looked whether a port's requests were lost, while there are any.
 const LOOK_FOR_LOSSES: Duration = Duration::from_secs(1);
 /// Lines about requests that were lost.
@@ -78,6 +83,12 @@ impl BridgePort {
         }
     }
 
+    /// The next request, if one waits.
+    pub fn try_recv(&self) -> Option<Received> {
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        requests.try_recv().ok()
+    }
+
     /// Sends a datagram by the port that it names, at once or not at all.
     ///
     /// # Errors
@@ -99,12 +110,9 @@ impl Requests {
         let (until_dropped, dropped) = oneshot::channel();
         let requests = self.0.clone();
         tokio::task::spawn_local(async move {
-            tokio::select! {
-                _ = dropped => {}
-                () = pass_on(&socket, &requests) => {}
+            if let Some(descriptor) = listen(socket, &requests, dropped).await {
+                worker.add(move || drop(descriptor));
             }
-            let descriptor = socket.into_descriptor();
-            worker.add(move || drop(descriptor));
         });
         Ok(Listener {
             _until_dropped: until_dropped,
@@ -112,27 +120,103 @@ impl Requests {
     }
 }
 
-/// Until the server has ended.
-async fn pass_on(socket: &PacketSocket, requests: &mpsc::Sender<Received>) {
-    let mut looked = Instant::now();
+/// Until the listener is dropped, or the server has ended. Gives what is left of the socket.
+async fn listen(
+    mut socket: PacketSocket,
+    requests: &mpsc::Sender<Received>,
+    mut dropped: oneshot::Receiver<()>,
+) -> Option<OwnedFd> {
+    let mut rounds = Rounds::new(Instant::now());
     loop {
-        if looked.elapsed() >= LOOK_FOR_LOSSES {
-            looked = Instant::now();
+        let rests = tokio::select! {
+            _ = &mut dropped => false,
+            rests = pass_on(&socket, requests, &mut rounds) => rests,
+        };
+        if !rests {
+            return Some(socket.into_descriptor());
+        }
+        // An event loop that watches the socket would be woken by each request all the same.
+        let gathering = socket.unwatch();
+        tokio::select! {
+            _ = &mut dropped => return Some(gathering.into_descriptor()),
+            () = tokio::time::sleep(REST) => {}
+        }
+        match gathering.watch() {
+            Ok(watched) => socket = watched,
+            Err(error) => {
+                tracing::error!("no DHCP behind a port: {}", crate::log::chain(&error));
+                return None;
+            }
+        }
+    }
+}
+
+/// Passes on what comes, until there was so much of it that the port may rest; then it is
+/// true. It is false when the server has ended.
+async fn pass_on(
+    socket: &PacketSocket,
+    requests: &mpsc::Sender<Received>,
+    rounds: &mut Rounds,
+) -> bool {
+    loop {
+        if rounds.looked.elapsed() >= LOOK_FOR_LOSSES {
+            rounds.looked = Instant::now();
             tell_losses(socket);
         }
-        let received = match socket.recv().await {
-            Ok(received) => received,
-            Err(error) => {
-                tracing::warn!(
-                    ifindex = socket.ifindex(),
-                    "no DHCP for what is behind this interface: {error}"
-                );
-                return;
+        let mut next = Some(socket.recv().await);
+        let mut count = 0;
+        while let Some(received) = next {
+            let received = match received {
+                Ok(received) => received,
+                Err(error) => {
+                    tracing::warn!(
+                        ifindex = socket.ifindex(),
+                        "no DHCP for what is behind this interface: {error}"
+                    );
+                    return false;
+                }
+            };
+            if requests.send(received).await.is_err() {
+                return false;
             }
-        };
-        if requests.send(received).await.is_err() {
-            return;
+            count += 1;
+            next = socket.try_recv();
         }
+        if rounds.note(count, Instant::now()) {
+            return true;
+        }
+    }
+}
+
+/// How much comes by a port: while it is much, it is read in rounds, since requests that are
+/// read together cost less. Who comes alone is answered at once.
+#[derive(Debug)]
+struct Rounds {
+    /// Requests beyond what their time allowed.
+    level: u32,
+    /// Up to when that time was counted.
+    counted: Instant,
+    /// When it was looked for losses last.
+    looked: Instant,
+}
+
+impl Rounds {
+    fn new(now: Instant) -> Self {
+        Self {
+            level: 0,
+            counted: now,
+            looked: now,
+        }
+    }
+
+    /// So many came. Whether the port may rest.
+    fn note(&mut self, count: u32, now: Instant) -> bool {
+        let passed = now.saturating_duration_since(self.counted).as_millis();
+        let passed = u32::try_from(passed).unwrap_or(u32::MAX);
+        self.counted += Duration::from_millis(passed.into());
+        self.level = self.level.saturating_sub(passed).saturating_add(count);
+        self.level = self.level.min(2 * BURST);
+        self.level > BURST
     }
 }
 
@@ -146,5 +230,38 @@ fn tell_losses(socket: &PacketSocket) {
                 "DHCP requests by a zone's port came faster than they are read{more}"
             );
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_with_little_to_say_never_rests() {
+        let mut now = Instant::now();
+        let mut rounds = Rounds::new(now);
+        assert!(!rounds.note(BURST, now), "a burst");
+        for _ in 0..10_000 {
+            now += Duration::from_millis(1);
+            assert!(!rounds.note(1, now));
+        }
+    }
+
+    #[test]
+    fn a_port_with_much_to_say_rests_until_it_has_less() {
+        let mut now = Instant::now();
+        let mut rounds = Rounds::new(now);
+        for _ in 0..100 {
+            now += Duration::from_micros(200);
+            rounds.note(1, now);
+        }
+        assert!(rounds.note(1, now));
+        for _ in 0..100 {
+            now += REST;
+            assert!(rounds.note(12, now), "in rounds it is as much");
+        }
+        now += Duration::from_secs(1);
+        assert!(!rounds.note(1, now));
     }
 }

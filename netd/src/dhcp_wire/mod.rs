@@ -162,6 +162,16 @@ impl Port {
         }
     }
 
+    /// The next request, if it is known to wait already, as it may at a bridge.
+    #[must_use]
+    pub fn try_recv(&self) -> Option<Received> {
+        match self {
+            Self::Log(_) | Self::PacketSocket(_) => None,
+            Self::Bridge(bridge) => bridge.try_recv(),
+            Self::Relayed(port) => port.try_recv(),
+        }
+    }
+
     /// Sends a datagram, at once or not at all.
     ///
     /// # Errors

@@ -155,6 +155,25 @@ impl PacketSocket {
         }
     }
 
+    /// The next packet, if one waits.
+    pub fn try_recv(&self) -> Option<io::Result<Received>> {
+        match self.receive(self.socket.get_ref()) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            received => Some(received),
+        }
+    }
+
+    /// Has nobody woken by what comes. Packets go on to gather in the socket.
+    #[must_use]
+    pub fn unwatch(self) -> Unwatched {
+        Unwatched {
+            socket: self.socket.into_inner(),
+            ifindex: self.ifindex,
+            filter_decides: self.filter_decides,
+            udp_port: self.udp_port,
+        }
+    }
+
     /// Sends a datagram, at once or not at all.
     ///
     /// # Errors
@@ -178,6 +197,39 @@ impl PacketSocket {
         arrival.is_for_us |= self.filter_decides;
         let packet = buffer.get(..length).unwrap_or_default();
         Ok(frame::parse_to(self.udp_port, packet, &arrival).into())
+    }
+}
+
+/// A [`PacketSocket`] that gathers packets, and wakes nobody.
+#[derive(Debug)]
+pub struct Unwatched {
+    socket: OwnedFd,
+    ifindex: u32,
+    filter_decides: bool,
+    udp_port: u16,
+}
+
+impl Unwatched {
+    /// Has what comes, and what came meanwhile, received again.
+    ///
+    /// # Errors
+    /// If the event loop does not take the socket.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with I/O.
+    pub fn watch(self) -> Result<PacketSocket, OpenError> {
+        Ok(PacketSocket {
+            socket: sys::watch(self.socket).map_err(OpenError::Watch)?,
+            ifindex: self.ifindex,
+            filter_decides: self.filter_decides,
+            udp_port: self.udp_port,
+        })
+    }
+
+    /// As [`PacketSocket::into_descriptor`].
+    #[must_use]
+    pub fn into_descriptor(self) -> OwnedFd {
+        self.socket
     }
 }
 

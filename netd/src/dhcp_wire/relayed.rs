@@ -65,6 +65,11 @@ impl RelayedPort {
         }
     }
 
+    /// The next request of the bridge, if one waits.
+    pub fn try_recv(&self) -> Option<Received> {
+        self.bridge.try_recv()
+    }
+
     /// Sends a datagram by the port that it names, or to a relay elsewhere as the host's
     /// routes have it, at once or not at all.
     ///

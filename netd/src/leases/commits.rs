@@ -11,7 +11,7 @@ use crate::worker::Queue;
 
 /// How long after the disk began with some changes it begins with the next: under load, what
 /// comes meanwhile goes to it together, also where it is fast. Who comes alone does not wait.
-const PAUSE: Duration = Duration::from_millis(2);
+const PAUSE: Duration = Duration::from_millis(4);
 
 /// What waits for the disk, and what the disk says.
 ///

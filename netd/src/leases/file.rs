@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::clock::Clocks;
 use super::record::{Change, Kept, RecordError, parse_line};
@@ -17,6 +17,10 @@ const FILE_MAX: u64 = 64 << 20;
 const LINES_A_LEASE: usize = 4;
 /// How many lines any file may have.
 const LINES_MIN: usize = 1024;
+/// About the length of a line, in bytes.
+const LINE_USUAL: usize = 96;
+/// How often it is looked at most whether the path leads to the file.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// What is put behind the name of a damaged file.
 const ASIDE: &str = "~corrupt";
 
@@ -38,6 +42,8 @@ pub struct LeaseFile {
     /// What is leased, by the file.
     live: BTreeMap<Ipv4Addr, Kept>,
     lines: usize,
+    /// When it was looked last whether the path leads to the file.
+    looked: Option<Instant>,
 }
 
 impl LeaseFile {
@@ -78,6 +84,7 @@ impl LeaseFile {
             boot_id: boot_id.to_owned(),
             live: read.live,
             lines,
+            looked: None,
         };
         Ok((file, leases))
     }
@@ -88,14 +95,14 @@ impl LeaseFile {
     /// [`LeaseFileError`]; then none, some or all of them may count.
     pub fn append(&mut self, changes: &[Change]) -> Result<(), LeaseFileError> {
         let failed = failed(&self.path);
-        let mut text = String::new();
+        let mut text = String::with_capacity(changes.len().saturating_mul(LINE_USUAL));
         for change in changes {
             match change {
                 Change::Leased(kept) => drop(self.live.insert(kept.address, kept.clone())),
                 Change::Freed(address) => drop(self.live.remove(address)),
                 Change::Boot(_) => {}
             }
-            text.push_str(&change.line());
+            change.add_to(&mut text);
         }
         self.lines += changes.len();
         let most = LINES_MIN.max(self.live.len().saturating_mul(LINES_A_LEASE));
@@ -108,12 +115,21 @@ impl LeaseFile {
         self.file.sync_data().map_err(&failed)
     }
 
-    /// Whether somebody has removed or replaced the file.
-    fn is_replaced(&self) -> bool {
-        use std::os::unix::fs::MetadataExt;
-        let own = self.file.metadata().map(|own| (own.dev(), own.ino()));
-        let found = fs::symlink_metadata(&self.path).map(|found| (found.dev(), found.ino()));
-        !matches!((own, found), (Ok(own), Ok(found)) if own == found)
+    /// Whether somebody has removed or replaced the file; where it was moved away, that is
+    /// found within a second.
+    fn is_replaced(&mut self) -> bool {
+        let Ok(own) = self.file.metadata() else {
+            return true;
+        };
+        if own.nlink() == 0 {
+            return true;
+        }
+        if self.looked.is_some_and(|at| at.elapsed() < LOOK_EVERY) {
+            return false;
+        }
+        self.looked = Some(Instant::now());
+        let found = fs::symlink_metadata(&self.path);
+        !found.is_ok_and(|found| (found.dev(), found.ino()) == (own.dev(), own.ino()))
     }
 }
 
@@ -161,7 +177,7 @@ fn set_aside(path: &Path) -> PathBuf {
 fn write_anew(path: &Path, boot_id: &str, live: &BTreeMap<Ipv4Addr, Kept>) -> io::Result<File> {
     let mut text = Change::Boot(boot_id.to_owned()).line();
     for kept in live.values() {
-        text.push_str(&Change::Leased(kept.clone()).line());
+        Change::Leased(kept.clone()).add_to(&mut text);
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let draft = path.with_file_name(format!(".{name}.new"));
@@ -242,8 +258,6 @@ fn of_this_boot(kept: &Kept, clocks: &Clocks) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use registry::Mac;
 
     use super::*;

@@ -63,34 +63,50 @@ impl Change {
     /// The line, with its end.
     #[must_use]
     pub fn line(&self) -> String {
-        let text = match self {
-            Self::Boot(id) => format!("boot {id}"),
-            Self::Freed(address) => format!("free {address}"),
-            Self::Leased(kept) => kept.text(),
+        let mut text = String::new();
+        self.add_to(&mut text);
+        text
+    }
+
+    /// Adds the line, with its end, to `text`.
+    pub fn add_to(&self, text: &mut String) {
+        let begun = text.len();
+        // Writing into a String does not fail.
+        let _ = match self {
+            Self::Boot(id) => write!(text, "boot {id}"),
+            Self::Freed(address) => write!(text, "free {address}"),
+            Self::Leased(kept) => kept.add_to(text),
         };
-        sealed(text)
+        seal(text, begun);
     }
 }
 
 /// The text of a line with its checksum and its end. The text has no line end in it.
 #[must_use]
 pub fn sealed(mut text: String) -> String {
-    let checksum = checksum(&text);
-    // Writing into a String does not fail.
-    let _ = writeln!(text, " #{checksum:08x}");
+    seal(&mut text, 0);
     text
 }
 
+/// Adds checksum and end to the line that begins at `begun`.
+fn seal(text: &mut String, begun: usize) {
+    let checksum = checksum(text.get(begun..).unwrap_or_default());
+    // Writing into a String does not fail.
+    let _ = writeln!(text, " #{checksum:08x}");
+}
+
 impl Kept {
-    fn text(&self) -> String {
+    fn add_to(&self, text: &mut String) -> std::fmt::Result {
         let Self { address, mac, .. } = self;
-        let client = hex(&self.client);
         let (wall, boot) = (self.until_wall.as_secs(), self.until_boot.as_secs());
-        let mut text = format!("lease {address} {mac} {client} {wall} {boot}");
+        write!(text, "lease {address} {mac} ")?;
+        add_hex(text, &self.client);
+        write!(text, " {wall} {boot}")?;
         if let Some(name) = &self.hostname {
-            let _ = write!(text, " name={}", hex(name.as_bytes()));
+            text.push_str(" name=");
+            add_hex(text, name.as_bytes());
         }
-        text
+        Ok(())
     }
 }
 
@@ -134,11 +150,9 @@ fn checksum(text: &str) -> u32 {
     hasher.finish() as u32
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+fn add_hex(text: &mut String, bytes: &[u8]) {
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    text.extend(digits.filter_map(|digit| char::from_digit(digit.into(), 16)));
 }
 
 fn parse_hex(text: &str) -> Option<Vec<u8>> {

@@ -1,19 +1,25 @@
 //! Looking whether somebody on a zone's bridge has an address already.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{HashMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::rc::Weak;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use registry::Mac;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::super::at;
-use crate::acd::{Acd, AcdConfig, ArpPacket, Event, Input, Output, Purpose, Timings};
+use crate::acd::ArpPacket;
 use crate::arp_socket::ArpSocket;
 use crate::dhcp::server::Handle;
 use crate::log;
 use crate::worker::Queue;
+
+/// How long an answer may take: on a bridge of one host, somebody who is there answers within
+/// a millisecond.
+const ANSWERED_WITHIN: Duration = Duration::from_millis(180);
+/// How much later it may be done with an address, so that several are at once.
+const TOGETHER_WITHIN: Duration = Duration::from_millis(20);
 
 /// Looks for the addresses that are `wanted` on the bridge with this interface index and
 /// Ethernet address, and tells `server`, until nobody wants any.
@@ -42,6 +48,9 @@ pub async fn run(
             address = wanted.recv() => {
                 let Some(address) = address else { break };
                 probes.begin(address);
+                while let Ok(address) = wanted.try_recv() {
+                    probes.begin(address);
+                }
             }
             heard = socket.recv() => match heard {
                 Ok(heard) => probes.hear(heard.packet),
@@ -61,15 +70,18 @@ pub async fn run(
     }
 }
 
-/// All that is looked for. What happens to one costs nothing for the others.
+/// All that is looked for: one request for each address (RFC 2131, section 3.1: "servers
+/// SHOULD check that the offered network address is not already in use"), and each for as
+/// long, so that many are done with at one time.
 struct Probes<'a> {
     index: u32,
     mac: Mac,
     socket: &'a ArpSocket,
     server: &'a Weak<Handle>,
-    by_address: HashMap<Ipv4Addr, Acd>,
-    /// When each of them is to go on.
-    due: BTreeSet<(Instant, Ipv4Addr)>,
+    /// When each was asked for.
+    asked: HashMap<Ipv4Addr, Instant>,
+    /// The same in order, with what was asked for again or found in use meanwhile.
+    order: VecDeque<(Instant, Ipv4Addr)>,
 }
 
 impl<'a> Probes<'a> {
@@ -79,92 +91,52 @@ impl<'a> Probes<'a> {
             mac,
             socket,
             server,
-            by_address: HashMap::new(),
-            due: BTreeSet::new(),
+            asked: HashMap::new(),
+            order: VecDeque::new(),
         }
     }
 
-    /// When the next one is to go on.
+    /// When the next ones are done with.
     fn next(&self) -> Option<Instant> {
-        self.due.first().map(|(when, _)| *when)
+        let (first, _) = self.order.front()?;
+        Some(*first + ANSWERED_WITHIN + TOGETHER_WITHIN)
     }
 
     fn begin(&mut self, address: Ipv4Addr) {
-        self.forget(address);
-        let mut probe = begin(self.mac, address);
-        self.perform(address, &mut probe);
-        self.keep(address, probe);
+        let now = Instant::now();
+        let probe = ArpPacket::probe(self.mac, address);
+        // One that cannot be sent is lost as on any wire.
+        drop(self.socket.send(self.index, &probe));
+        self.asked.insert(address, now);
+        self.order.push_back((now, address));
     }
 
+    /// RFC 5227, section 2.1.1: in use is what somebody sends from, and what somebody else
+    /// looks for as well.
     fn hear(&mut self, packet: ArpPacket) {
-        for address in [packet.sender, packet.target] {
-            self.handle(address, Instant::now(), Input::Arp(packet));
+        if packet.sender_mac == self.mac {
+            return;
+        }
+        let in_use = match packet.sender {
+            Ipv4Addr::UNSPECIFIED if packet.is_probe_for(packet.target) => packet.target,
+            sender => sender,
+        };
+        if self.asked.remove(&in_use).is_some() {
+            tell(self.server, in_use, false);
         }
     }
 
     fn go_on(&mut self) {
-        let now = Instant::now();
-        while let Some((when, address)) = self.due.first().copied()
-            && when <= now
-        {
-            self.handle(address, now, Input::Time);
-        }
-    }
-
-    fn handle(&mut self, address: Ipv4Addr, now: Instant, input: Input) {
-        let Some(mut probe) = self.forget(address) else {
+        let Some(until) = Instant::now().checked_sub(ANSWERED_WITHIN) else {
             return;
         };
-        probe.handle(now, input);
-        if self.perform(address, &mut probe) {
-            self.keep(address, probe);
-        }
-    }
-
-    fn keep(&mut self, address: Ipv4Addr, probe: Acd) {
-        if let Some(when) = probe.deadline() {
-            self.due.insert((when, address));
-            self.by_address.insert(address, probe);
-        }
-    }
-
-    fn forget(&mut self, address: Ipv4Addr) -> Option<Acd> {
-        let probe = self.by_address.remove(&address)?;
-        if let Some(when) = probe.deadline() {
-            self.due.remove(&(when, address));
-        }
-        Some(probe)
-    }
-
-    /// Does what a probe wants. Whether it is not done yet.
-    fn perform(&self, address: Ipv4Addr, probe: &mut Acd) -> bool {
-        let mut goes_on = true;
-        while let Some(output) = probe.poll_output() {
-            match output {
-                // A probe that cannot be sent is lost as on any wire.
-                Output::Send(packet) => drop(self.socket.send(self.index, &packet)),
-                Output::Event(event) => {
-                    tell(self.server, address, event == Event::Free);
-                    goes_on = false;
-                }
+        while let Some((asked, address)) = self.order.pop_front_if(|(asked, _)| *asked <= until) {
+            if self.asked.get(&address) == Some(&asked) {
+                self.asked.remove(&address);
+                tell(self.server, address, true);
             }
         }
-        goes_on
     }
-}
-
-fn begin(mac: Mac, address: Ipv4Addr) -> Acd {
-    let config = AcdConfig {
-        mac,
-        address,
-        timings: Timings::container(),
-        purpose: Purpose::Probe,
-    };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let seed = u64::from(now.unwrap_or_default().subsec_nanos()) << 32;
-    let mut probe = Acd::new(config, seed ^ u64::from(u32::from(address)));
-    probe.start(Instant::now());
-    probe
 }
 
 fn tell(server: &Weak<Handle>, address: Ipv4Addr, free: bool) {
