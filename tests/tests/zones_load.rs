@@ -266,3 +266,31 @@ fn no_acknowledged_lease_is_forgotten_when_netd_is_killed() {
     }
     assert!(!host.exists("/var/lib/rspawn/leases/lab~corrupt"));
 }
+
+/// Of the addresses that are to be given out, somebody whom netd does not know uses all but
+/// one.
+#[test]
+fn an_address_that_somebody_uses_is_offered_to_nobody() {
+    let host = host();
+    host.write(
+        "/etc/netd/50-lab.network",
+        "[Match]\nName=vz-lab\n\n[Network]\nAddress=10.50.0.1/24\n\n\
+         [DHCPServer]\nPoolOffset=200\nPoolSize=8\n",
+    );
+    let unknown = host.peer("unknown");
+    host.run(
+        "ip link add vz-lab group 29299 type bridge
+         ip link add unknown type veth peer name eth0 netns unknown
+         ip link set unknown master vz-lab
+         ip link set unknown up; ip link set vz-lab up",
+    );
+    unknown.run(
+        "ip link set eth0 up
+         for last in 200 201 202 203 204 205 206; do ip address add 10.50.0.$last/24 dev eth0; done",
+    );
+    let mut netd = host.start_netd();
+    let member = start_in_zone(&host, "lab", "a");
+    let given = ask_as(&member, "02:00:00:00:00:71");
+    assert_eq!(given, Ipv4Addr::new(10, 50, 0, 207), "{}", netd.stderr());
+    netd.wait_for_output("is in use on the link by somebody", SOON);
+}

@@ -46,11 +46,16 @@ pub fn measure(extent: Extent) {
          (schedstat), over a whole run of perfdhcp, divided by the ACKs that perfdhcp got. Lost is what perfdhcp \
          counts of OFFERs and ACKs. From DISCOVER to OFFER is from the frame at the bridge's port to the reply at \
          the same port, by the kernel's stamps (tcpdump), of each server alike.",
+        "Where no server is, a program with a packet socket at the port calls each DISCOVER an OFFER and sends it back: \
+         what waking a process takes on this machine.",
         "Leases are written before they are acknowledged, into files in memory: netd's with fdatasync, Kea's memfile \
-         (persist) and dnsmasq's lease file without. netd looks by ARP whether each \
-         address is in use, which counts; Kea has no such check here; dnsmasq's ping, for which it stops serving, is off. Kea and dnsmasq log no \
+         (persist) and dnsmasq's lease file without. netd looks by ARP whether each address is in use, which counts; Kea has no such check here; dnsmasq's ping, for which it stops serving, is off. Kea and dnsmasq log no \
          leases.",
     ]);
+    let floor = floor(seconds);
+    let none = "-";
+    let what = "no server: each DISCOVER is sent back";
+    section.row(&[&what, &none, &none, &none, &none, &none, &floor.shown()]);
     for kind in [Kind::Netd, Kind::Kea, Kind::KeaOneThread, Kind::Dnsmasq] {
         for rate in rates {
             run(&mut section, kind, *rate, seconds);
@@ -77,8 +82,8 @@ impl Kind {
     }
 }
 
-fn run(section: &mut Section, kind: Kind, rate: u32, seconds: u32) {
-    let host = peers::ours();
+/// A bridge with a port, and who asks behind it.
+fn wired(host: &Host) -> Peer<'_> {
     let network = host.peer("box");
     host.run(&format!(
         "ip link add {BRIDGE} group 29299 type bridge
@@ -87,6 +92,22 @@ fn run(section: &mut Section, kind: Kind, rate: u32, seconds: u32) {
          ip link set {PORT} up; ip link set {BRIDGE} up"
     ));
     network.run("ip link set host0 up; ip address add 10.50.255.254/16 dev host0");
+    network
+}
+
+/// What of the time from DISCOVER to OFFER is the machine's own.
+fn floor(seconds: u32) -> Samples {
+    let host = peers::ours();
+    let network = wired(&host);
+    let mirror = host.compile("mirror", MIRROR, "");
+    let mut mirror = host.command(mirror).arg(PORT).spawn("mirror");
+    mirror.wait_for_output("ready", PATIENCE);
+    offers(&host, &network, seconds)
+}
+
+fn run(section: &mut Section, kind: Kind, rate: u32, seconds: u32) {
+    let host = peers::ours();
+    let network = wired(&host);
     let server = start(kind, &host);
     let process = server.process();
     let offers = offers(&host, &network, seconds);
@@ -286,3 +307,38 @@ fn waits(shown: &str) -> Vec<Duration> {
     }
     waits
 }
+
+/// Sends every DHCP request back as an OFFER.
+const MIRROR: &str = r#"
+#include <arpa/inet.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+enum { PORT = 36, OP = 42, OPTIONS = 282, TYPE = 284 };
+
+int main(int argc, char **argv) {
+    unsigned char frame[2048];
+    struct sockaddr_ll at = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL) }, from;
+    int fd = socket(AF_PACKET, SOCK_RAW, 0), yes = 1;
+    if (argc < 2 || (at.sll_ifindex = (int)if_nametoindex(argv[1])) == 0)
+        return 2;
+    setsockopt(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, &yes, sizeof yes);
+    if (bind(fd, (void *)&at, sizeof at) != 0)
+        return 1;
+    printf("ready\n");
+    fflush(stdout);
+    for (;;) {
+        socklen_t size = sizeof from;
+        long got = recvfrom(fd, frame, sizeof frame, 0, (void *)&from, &size);
+        /* The first option is the message's type. */
+        if (got <= TYPE || frame[PORT] != 0 || frame[PORT + 1] != 67 || frame[OPTIONS] != 53)
+            continue;
+        frame[OP] = 2;
+        frame[TYPE] = 2;
+        sendto(fd, frame, (size_t)got, 0, (void *)&at, sizeof at);
+    }
+}
+"#;

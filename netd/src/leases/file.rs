@@ -411,4 +411,21 @@ mod tests {
             .unwrap();
         assert_eq!(open(&path, "one", &now).1, [0, 1, 2, 4, 5, 6]);
     }
+
+    #[test]
+    fn a_file_that_is_moved_away_is_missed_within_a_second() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("blue");
+        let now = clocks(1_000_000, 100);
+        let (mut file, _) = open(&path, "one", &now);
+        let add = |file: &mut LeaseFile, last| {
+            let lease = kept(last, 1_000_500, 600);
+            file.append(&[Change::Leased(lease)]).unwrap();
+        };
+        add(&mut file, 1);
+        fs::rename(&path, dir.path().join("elsewhere")).unwrap();
+        file.looked = Instant::now().checked_sub(LOOK_EVERY);
+        add(&mut file, 2);
+        assert_eq!(open(&path, "one", &now).1, [1, 2]);
+    }
 }
