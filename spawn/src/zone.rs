@@ -5,14 +5,19 @@ use std::path::Path;
 use registry::{HostId, LINK_GROUP, Mac, RUNTIME_DIR, ZoneName};
 
 use crate::link::{
-    self, IFLA_ADDRESS, IFLA_GROUP, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MASTER,
-    LinkInfo, NLM_F_CREATE, NLM_F_EXCL, RTM_GETLINK, RTM_NEWLINK, ifinfo,
+    self, IFLA_ADDRESS, IFLA_GROUP, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO,
+    IFLA_MASTER, LinkInfo, NLM_F_CREATE, NLM_F_EXCL, RTM_GETLINK, RTM_NEWLINK, ifinfo,
 };
 use crate::netlink::Netlink;
 use crate::netlink::message::Request;
 
 const RTM_DELLINK: u16 = 17;
 const NLM_F_DUMP: u16 = 0x300;
+/// Kernels before 6.7 have no such limit, and pass over the attribute.
+const IFLA_BR_FDB_MAX_LEARNED: u16 = 49;
+/// How many stations the bridge remembers by what they send: members cannot fill the host's
+/// memory with invented ones. Frames to those beyond go to all ports, as to unknown ones.
+const STATIONS_MAX: u32 = 8192;
 
 /// A zone's bridge could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -106,5 +111,10 @@ fn creation(zone: &ZoneName) -> Result<Request, ZoneError> {
         .text(IFLA_IFNAME, zone.bridge().as_str())
         .attribute(IFLA_ADDRESS, &mac.0)
         .number(IFLA_GROUP, LINK_GROUP)
-        .nested(IFLA_LINKINFO, |r| r.text(IFLA_INFO_KIND, "bridge")))
+        .nested(IFLA_LINKINFO, |r| {
+            r.text(IFLA_INFO_KIND, "bridge")
+                .nested(IFLA_INFO_DATA, |r| {
+                    r.number(IFLA_BR_FDB_MAX_LEARNED, STATIONS_MAX)
+                })
+        }))
 }

@@ -174,6 +174,23 @@ fn a_member_cannot_say_that_anothers_address_is_its_own() {
 }
 
 #[test]
+fn a_member_cannot_say_it_behind_tags() {
+    in_zone(|zone| {
+        let before = zone.neighbours();
+        let heard = zone.heard(&[
+            "arp-as-other-tagged",
+            "arp-as-other-tagged-twice",
+            "na-as-other-tagged-twice",
+            "advertise-router-tagged-twice",
+        ]);
+        for wrong in ["is-at", "advertisement"] {
+            assert!(!heard.contains(wrong), "{heard}");
+        }
+        assert_eq!(zone.neighbours(), before);
+    });
+}
+
+#[test]
 fn a_member_cannot_send_from_anothers_address() {
     in_zone(|zone| {
         let heard = zone.heard(&["udp4-as-other", "udp6-as-other", "udp4-by-mac-of-other"]);

@@ -52,7 +52,9 @@ impl Daemon {
     }
 
     fn take_profile(&mut self, index: u32, was: &Profile, is: &Profile) {
-        let is_begun_anew = was.dhcp.bind_to_interface != is.dhcp.bind_to_interface;
+        let is_begun_anew = was.dhcp.bind_to_interface != is.dhcp.bind_to_interface
+            || was.relay.is_some() != is.relay.is_some()
+            || was.dhcp.persist != is.dhcp.persist;
         if (was.dhcp_server && !is.dhcp_server) || is_begun_anew {
             self.stop_dhcp(index);
         } else if was.dhcp != is.dhcp {

@@ -38,6 +38,9 @@ const OF_ROUTERS: &str = "icmpv6_of_routers";
 const IPV4: u16 = libc::ETH_P_IP as u16;
 const IPV6: u16 = libc::ETH_P_IPV6 as u16;
 const ARP: u16 = libc::ETH_P_ARP as u16;
+/// A VLAN's tag, and a provider's (IEEE 802.1Q).
+const TAG: u16 = libc::ETH_P_8021Q as u16;
+const SERVICE_TAG: u16 = libc::ETH_P_8021AD as u16;
 /// Neighbour Advertisement (RFC 4861, section 4.4).
 const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 
@@ -72,6 +75,8 @@ fn prerouting() -> Chain {
                 "not from a member",
                 [expr::not_from_link_in(PORTS), expr::accept()],
             ),
+            tagged(TAG),
+            tagged(SERVICE_TAG),
             forged(
                 "another's Ethernet address",
                 &[],
@@ -119,6 +124,15 @@ fn prerouting() -> Chain {
             ),
         ],
     }
+}
+
+/// The kernel takes one tag off a frame before this; what is still behind one here could not
+/// be looked into, and whoever gets it takes that off, too.
+fn tagged(protocol: u16) -> Rule {
+    rule(
+        "tagged twice",
+        [expr::ether_type(protocol), expr::count_and_drop()],
+    )
 }
 
 /// Drops what claims to be from somebody else.

@@ -1,6 +1,8 @@
 //! What is said of a link's DHCP server.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnetwork::{IpNetwork, Ipv4Network};
@@ -68,7 +70,7 @@ pub struct DhcpProfile {
     /// Whether leases outlast netd.
     pub persist: bool,
     /// Addresses that are kept for somebody.
-    pub static_leases: Vec<StaticLease>,
+    pub static_leases: Arc<Vec<StaticLease>>,
     /// Where in the subnet the addresses begin that it gives to any client; 0 for the
     /// first.
     pub pool_offset: u32,
@@ -112,7 +114,7 @@ impl Default for DhcpProfile {
             options: Vec::new(),
             rapid_commit: true,
             persist: true,
-            static_leases: Vec::new(),
+            static_leases: Arc::default(),
             pool_offset: 0,
             pool_size: 0,
             max_per_port: None,
@@ -140,6 +142,21 @@ impl DhcpProfile {
         own.or(of_host)
             .filter(|_| self.emit_domain)
             .map(str::to_owned)
+    }
+
+    /// The address that is kept for whoever has this Ethernet address.
+    #[must_use]
+    pub fn static_lease(&self, mac: Mac) -> Option<Ipv4Addr> {
+        let mut leases = self.static_leases.iter();
+        leases.find(|lease| lease.mac == Some(mac))?.address
+    }
+
+    /// The addresses that are kept for others than this Ethernet address.
+    #[must_use]
+    pub fn static_leases_of_others(&self, mac: Mac) -> BTreeSet<Ipv4Addr> {
+        let others = self.static_leases.iter();
+        let others = others.filter(|lease| lease.mac.is_some_and(|holder| holder != mac));
+        others.filter_map(|lease| lease.address).collect()
     }
 
     /// Changes what a server would hand out without it. The host's name servers and its
@@ -347,7 +364,8 @@ fn option_value(kind: &str, data: &str) -> Result<Vec<u8>, Wrong> {
 }
 
 /// Begins a `[DHCPServerStaticLease]` section.
-pub(super) fn begin_static(leases: &mut Vec<StaticLease>) -> Result<(), Wrong> {
+pub(super) fn begin_static(leases: &mut Arc<Vec<StaticLease>>) -> Result<(), Wrong> {
+    let leases = Arc::make_mut(leases);
     // One that is too many takes the keys that would change the one before.
     leases.truncate(STATIC_MAX);
     leases.push(StaticLease::default());
@@ -358,8 +376,8 @@ pub(super) fn begin_static(leases: &mut Vec<StaticLease>) -> Result<(), Wrong> {
 }
 
 /// The `[DHCPServerStaticLease]` section that is being read.
-pub(super) fn last_static(leases: &mut [StaticLease]) -> Result<&mut StaticLease, Wrong> {
-    leases
+pub(super) fn last_static(leases: &mut Arc<Vec<StaticLease>>) -> Result<&mut StaticLease, Wrong> {
+    Arc::make_mut(leases)
         .last_mut()
         .ok_or_else(|| Wrong::new("the section is passed over"))
 }

@@ -107,6 +107,10 @@ impl Daemon {
         let mut config = self.base_config(bridge)?;
         let zone = self.zones.zones.get(&bridge)?;
         for (name, mac, address) in zone.members.addresses() {
+            // A member that was there before a file kept its address for another.
+            if let Some(other) = config.reserved_for(address).filter(|other| *other != mac) {
+                config.give_back(other);
+            }
             if let Err(error) = config.reserve(mac, address) {
                 tracing::error!(machine = %name, "no DHCP: {error}");
             }

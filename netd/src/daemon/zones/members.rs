@@ -85,8 +85,11 @@ impl Daemon {
     ) -> Vec<IpNetwork> {
         // Where a server elsewhere gives them out, netd has none to give.
         let is_relayed = self.profile_of_index(bridge).relay.is_some();
+        let settled = subnets
+            .v4
+            .and_then(|v4| self.settled_v4(name, bridge, v4, is_relayed));
         let own = subnets.v4.filter(|_| !is_relayed);
-        let v4 = own.and_then(|v4| self.member_v4(name, bridge, v4));
+        let v4 = settled.or_else(|| own.and_then(|v4| self.member_v4(name, bridge, v4)));
         if v4.is_none() && own.is_some() {
             tracing::error!(machine = %name, "its zone has no IPv4 address left for it");
         }
@@ -103,8 +106,28 @@ impl Daemon {
         Mac::of_machine(&self.host_id, name, Side::Container, 0)
     }
 
-    /// A member's address: the one that it has, the one that it had, or one by its name that
-    /// nobody has.
+    /// The address that a member has: it keeps it whatever files have come to say since.
+    fn settled_v4(
+        &self,
+        name: &MachineName,
+        bridge: u32,
+        subnet: Ipv4Network,
+        is_relayed: bool,
+    ) -> Option<Ipv4Network> {
+        let members = &self.zones.zones.get(&bridge)?.members;
+        // Where addresses come from elsewhere, the record has those.
+        let entry = self.machines.get(name).filter(|_| !is_relayed);
+        let recorded =
+            entry.and_then(|entry| first_v4(entry.machine.addresses.iter().map(|a| a.ip)));
+        let nobody = Ipv4Addr::BROADCAST..=Ipv4Addr::BROADCAST;
+        let own = members.v4(name).or(recorded).filter(|ip| {
+            plan::is_member_address(subnet, &nobody, *ip) && !members.is_anothers(*ip, name)
+        });
+        Ipv4Network::new(own?, subnet.prefix()).ok()
+    }
+
+    /// An address for a member that has none: the one that a file keeps for it, the one that it
+    /// had, or one by its name that nobody has.
     fn member_v4(
         &self,
         name: &MachineName,
@@ -114,13 +137,14 @@ impl Daemon {
         let zone = self.zones.zones.get(&bridge)?;
         let (members, kept) = (&zone.members, &zone.kept);
         let dynamic = self.dynamic_range(bridge, subnet);
-        let recorded = self.machines.get(name);
-        let recorded =
-            recorded.and_then(|entry| first_v4(entry.machine.addresses.iter().map(|a| a.ip)));
-        let usable = |ip: &Ipv4Addr| {
-            plan::is_member_address(subnet, &dynamic, *ip) && !members.is_anothers(*ip, name)
-        };
-        let own = members.v4(name).or(recorded).filter(usable);
+        let dhcp = self.profile_of_index(bridge).dhcp;
+        let others = dhcp.static_leases_of_others(self.member_mac(name));
+        let nobody = Ipv4Addr::BROADCAST..=Ipv4Addr::BROADCAST;
+        let own = dhcp.static_lease(self.member_mac(name)).filter(|ip| {
+            plan::is_member_address(subnet, &nobody, *ip) && !members.is_anothers(*ip, name)
+        });
+        let is_open = |ip: &Ipv4Addr| !members.is_anothers(*ip, name) && !others.contains(ip);
+        let usable = |ip: &Ipv4Addr| plan::is_member_address(subnet, &dynamic, *ip) && is_open(ip);
         let former = || {
             kept.of(name)
                 .filter(usable)
@@ -128,7 +152,7 @@ impl Daemon {
         };
         let candidates = || {
             let all = plan::member_addresses(subnet, &dynamic, name);
-            all.filter(|ip| !members.is_anothers(*ip, name))
+            all.filter(is_open)
         };
         let is_free = |ip: &Ipv4Addr| !self.is_claimed(*ip, name);
         let is_nobodys = |ip: &Ipv4Addr| !kept.is_anothers(*ip, name) && is_free(ip);

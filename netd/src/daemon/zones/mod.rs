@@ -259,12 +259,13 @@ impl Daemon {
         // It was used until now.
         self.keep_member(name, bridge);
         let mac = self.member_mac(name);
+        let by_file = self.profile_of_index(bridge).dhcp.static_lease(mac);
         let Some(zone) = self.zones.zones.get_mut(&bridge) else {
             return;
         };
         if let Some(station) = zone.members.set(*name, None) {
             if let Some(dhcp) = &zone.dhcp {
-                dhcp.handle().reserve(mac, None);
+                dhcp.handle().reserve(mac, by_file);
             }
             self.firewall.replace_station(Some(station), None);
             self.firewall.tell();

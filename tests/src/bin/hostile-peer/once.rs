@@ -10,7 +10,7 @@ use crate::random::Random;
 use crate::sys::FrameSocket;
 
 /// Its kinds.
-pub const KINDS: [&str; 18] = [
+pub const KINDS: [&str; 22] = [
     "udp4-as-other",
     "udp4-to-loopback",
     "udp6-as-other",
@@ -29,6 +29,10 @@ pub const KINDS: [&str; 18] = [
     "udp4-by-mac-of-other",
     "udp4-from-many",
     "arp-probe-of-other",
+    "arp-as-other-tagged",
+    "arp-as-other-tagged-twice",
+    "na-as-other-tagged-twice",
+    "advertise-router-tagged-twice",
 ];
 
 /// Another station than the sender.
@@ -39,11 +43,26 @@ const PORT: u16 = 4700;
 /// Sends the frames of one kind.
 pub fn run(kind: &str, scene: &Scene) -> String {
     let socket = FrameSocket::open(&scene.link);
-    let frames = frames_of(kind, scene);
+    let (kind, tags) = match (
+        kind.strip_suffix("-tagged-twice"),
+        kind.strip_suffix("-tagged"),
+    ) {
+        (Some(kind), _) => (kind, 2),
+        (None, Some(kind)) => (kind, 1),
+        (None, None) => (kind, 0),
+    };
+    let frames = frames_of(kind, scene).into_iter();
+    let frames: Vec<Vec<u8>> = frames.map(|frame| tagged(&frame, tags)).collect();
     for frame in &frames {
         socket.send(frame).unwrap();
     }
     format!("{} sent", frames.len())
+}
+
+/// The frame with so many tags of no VLAN (IEEE 802.1Q), which whoever gets it passes over.
+fn tagged(frame: &[u8], tags: usize) -> Vec<u8> {
+    let (addresses, rest) = frame.split_at(12);
+    [addresses, &[0x81, 0, 0, 0].repeat(tags), rest].concat()
 }
 
 fn frames_of(kind: &str, scene: &Scene) -> Vec<Vec<u8>> {
