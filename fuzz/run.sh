@@ -25,6 +25,8 @@ cargo +nightly fuzz build --sanitizer none
 for target; do
     echo "== $target: $seconds s"
     mkdir -p "fuzz/corpus/$target"
-    cargo +nightly fuzz run --sanitizer none "$target" "fuzz/corpus/$target" "fuzz/seeds/$target" -- \
+    seeds=fuzz/seeds/$target
+    [ -d "$seeds" ] || seeds=
+    cargo +nightly fuzz run --sanitizer none "$target" "fuzz/corpus/$target" ${seeds:+"$seeds"} -- \
         -max_total_time="$seconds" -max_len=2048 -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 -verbosity=0
 done

@@ -13,17 +13,20 @@ use netns_fixtures::wait_until;
 use rspawn_tests::{SOON, host};
 
 const RANGE: &str = "10.77.0.50,10.77.0.50,1h";
+/// What is done within a second has been done by then on a loaded machine too.
+const LATE: Duration = Duration::from_secs(15);
 
 #[test]
 fn an_address_that_somebody_removes_is_back_within_a_second() {
     let host = host();
     let lan = lan(&host, SERVER);
     let _server = dnsmasq(&lan, RANGE, &["-O", "option:router,10.77.0.1"]);
-    let mut netd = netd(&host);
+    let netd = netd(&host);
     wait_for_lease(&host, "10.77.0.50");
     let route = || host.run("ip -4 route show default");
     assert!(wait_until(SOON, || route().contains("10.77.0.1")));
     let monitor = monitor(&host);
+    let first = Instant::now();
     for times in 1..=3 {
         let begun = Instant::now();
         host.run(&format!("ip address del 10.77.0.50/24 dev {LINK}"));
@@ -35,7 +38,7 @@ fn an_address_that_somebody_removes_is_back_within_a_second() {
                 && last.is_some_and(|line| !line.contains("Deleted"))
         };
         assert!(wait_until(SOON, back), "{}", monitor.stdout());
-        assert!(begun.elapsed() < Duration::from_secs(3), "{times}");
+        assert!(begun.elapsed() < LATE, "{times}: {:?}", begun.elapsed());
         wait_for_lease(&host, "10.77.0.50");
         assert!(
             wait_until(SOON, || route().contains("10.77.0.1")),
@@ -43,9 +46,12 @@ fn an_address_that_somebody_removes_is_back_within_a_second() {
             route()
         );
     }
-    netd.wait_for_output("restored: somebody removed the address of the lease", SOON);
-    let told = netd.stderr() + &netd.stdout();
-    assert_eq!(told.matches("restored:").count(), 3, "{told}");
+    // Each is told once it is done; one at once, and then one a second at most.
+    let text = "restored: somebody removed the address of the lease";
+    let told = || netd.stderr().matches(text).count();
+    assert!(wait_until(SOON, || told() >= 3), "{}", netd.stderr());
+    let most = 1 + first.elapsed().as_secs() as usize;
+    assert!(told() <= most, "{most}: {}", netd.stderr());
 }
 
 #[test]

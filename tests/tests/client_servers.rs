@@ -8,9 +8,10 @@ use client_support::{LINK, addresses, end, lan, monitor, netd, wait_for_address,
 use netns_fixtures::wait_until;
 use rspawn_tests::{SOON, host};
 
+/// It is renewed after 20 s and rebound after 35 s: time for a server that is late.
 const FIRST: Serving = Serving {
     subnet: 7,
-    seconds: 16,
+    seconds: 40,
 };
 const SECOND: Serving = Serving { subnet: 8, ..FIRST };
 const DISCOVER: &str = "dhcp.option.dhcp == 1";

@@ -123,13 +123,17 @@ fn who_has_a_lease_renews_it_by_the_relay() {
     let told = || web.run("cat /dhcp");
     let obtained = "lease of 10.50.0.77 obtained";
     assert!(wait_until(SOON, || told().contains(obtained)), "{}", told());
-    web.run("ip route replace default via 10.50.0.1; kill -USR1 $(cat /client)");
-    assert!(
-        wait_until(SOON, || told().matches(obtained).count() == 2),
-        "{}",
-        told()
-    );
-    assert!(!told().contains("broadcasting renew"), "{}", told());
+    web.run("ip route replace default via 10.50.0.1");
+    // An answer that comes before udhcpc has closed the socket by which it asked goes to that
+    // one and is lost: it asks everybody then.
+    let by_unicast = (2..12).any(|times| {
+        let asked_all = told().matches("broadcasting renew").count();
+        web.run("kill -USR1 $(cat /client)");
+        let renewed = || told().matches(obtained).count() == times;
+        assert!(wait_until(SOON, renewed), "{}", told());
+        told().matches("broadcasting renew").count() == asked_all
+    });
+    assert!(by_unicast, "{}", told());
     web.run("kill $(cat /client)");
 }
 

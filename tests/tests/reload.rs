@@ -14,11 +14,16 @@ fn start<'a>(host: &'a Host, name: &str, tree: &Path) -> Container<'a> {
 
 /// What DHCP tells the container, as the variables of a shell; nothing without a lease.
 fn lease(machine: &Container<'_>) -> String {
-    machine.run(
+    ask(machine, 20)
+}
+
+/// The same, asking so many times, once a second.
+fn ask(machine: &Container<'_>, times: u32) -> String {
+    machine.run(&format!(
         "printf '#!/bin/sh\\n[ $1 = bound ] || exit 0\\nset | grep ^[a-z]' >/tmp/told; chmod +x /tmp/told; \
-         busybox udhcpc -i host0 -f -n -q -t 3 -T 1 -x hostname:called-so -O search -O ntpsrv -O staticroutes \
-         -O 114 -O 224 -O tzdbstr -O 101 -s /tmp/told 2>/dev/null || true",
-    )
+         busybox udhcpc -i host0 -f -n -q -t {times} -T 1 -x hostname:called-so -O search -O ntpsrv \
+         -O staticroutes -O 114 -O 224 -O tzdbstr -O 101 -s /tmp/told 2>/dev/null || true"
+    ))
 }
 
 #[test]
@@ -112,14 +117,15 @@ fn dhcp_is_switched_off_and_on() {
         let member = Start::without_network(host, "a", &host.overlay(&tree, "a"))
             .args(["--network-zone=lab", "-a", "/bin/sleep", "1000"])
             .start();
-        for (word, serves) in [("no", false), ("yes", true)] {
+        // Long enough for who is late, and not as long where nobody answers.
+        for (word, serves, times) in [("no", false, 3), ("yes", true, 20)] {
             host.write(
                 "/etc/netd/50-all.network",
                 format!("[Match]\nName=ve-* vz-*\n[Network]\nDHCPServer={word}\n"),
             );
             host.run("rspawnctl reload");
-            assert_eq!(lease(&web).contains("lease="), serves);
-            assert_eq!(lease(&member).contains("lease="), serves);
+            assert_eq!(ask(&web, times).contains("lease="), serves);
+            assert_eq!(ask(&member, times).contains("lease="), serves);
             host.run("ping -c1 -W5 web; ping -c1 -W5 a");
         }
     });

@@ -207,7 +207,6 @@ impl SavedLease {
     }
 
     /// Whether it has ended; not known to have, if nobody knows how old it is.
-    /// Whether it is over.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         match (self.age, self.times.lifetime()) {
