@@ -20,7 +20,9 @@ pub use capture::Capture;
 pub use container::{Container, Start, record};
 pub use footprint::Footprint;
 pub use kill_points::{KillPoint, Who, hit, points_of, sample, shard_of, traced};
-pub use network::{UPLINK, capture_source, outside, serve_peer_name, start_dnsmasq};
+pub use network::{
+    FIND_UNICAST, LOSE_UNICAST, UPLINK, capture_source, outside, serve_peer_name, start_dnsmasq,
+};
 pub use networkd::{networkd_setup, start_dbus, start_networkd, start_udevd};
 pub use zone::{ask_as, host_address, start_in_zone};
 

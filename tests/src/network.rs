@@ -10,6 +10,16 @@ use netns_fixtures::{Host, Peer, Running};
 /// The host's link and address towards the outside (RFC 5737: for documentation).
 pub const UPLINK: (&str, &str) = ("up0", "198.51.100.1");
 
+/// For nft, where a DHCP client is: what it sends to a server alone by `host0` is lost.
+pub const LOSE_UNICAST: &str = "table netdev lost {
+    chain egress {
+        type filter hook egress device host0 priority 0
+        udp dport 67 ip daddr != 255.255.255.255 drop
+    }
+}";
+/// It is not any more.
+pub const FIND_UNICAST: &str = "delete table netdev lost";
+
 /// The outside: the host's default route leads there, and it knows the way to
 /// nothing but the host itself.
 pub fn outside(host: &Host) -> Peer<'_> {

@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 
 use netns_fixtures::{Host, HostCommand, Running, wait_until};
-use rspawn_tests::{BOOT, Capture, Container, SOON, Start};
+use rspawn_tests::{BOOT, Capture, Container, FIND_UNICAST, LOSE_UNICAST, SOON, Start};
 
 pub const DISCOVER: &str = "dhcp.option.dhcp == 1";
 pub const NAK: &str = "dhcp.option.dhcp == 6";
@@ -115,14 +115,6 @@ bound|renew) ip address replace "$ip/$mask" dev "$interface" ;;
 esac
 "#;
 const DHCLIENT: &str = "initial-interval 1; backoff-cutoff 2; reboot 5; retry 2; timeout 30;\n";
-
-/// What the client sends to the server alone is lost on its way out.
-const LOSE_UNICAST: &str = "table netdev lost {
-    chain egress {
-        type filter hook egress device host0 priority 0
-        udp dport 67 ip daddr != 255.255.255.255 drop
-    }
-}";
 
 /// netd and a container.
 pub struct Stage<'a> {
@@ -244,7 +236,7 @@ impl<'a> Stage<'a> {
         let by_all = self.capture.count(REBINDING) > rebindings;
         let is_new = self.capture.count(DISCOVER) > discovers;
         assert!(by_all && !is_new, "no rebinding:\n{}", self.summary());
-        self.nft("delete table netdev lost");
+        self.nft(FIND_UNICAST);
     }
 
     /// Changes the rules for packets in the container.
