@@ -44,6 +44,9 @@ pub struct LeaseFile {
     lines: usize,
     /// When it was looked last whether the path leads to the file.
     looked: Option<Instant>,
+    /// Whether the last change may be there in part only: what came behind that would not be
+    /// a line of its own, and what was not synced then is not by the next time either.
+    is_torn: bool,
 }
 
 impl LeaseFile {
@@ -85,6 +88,7 @@ impl LeaseFile {
             live: read.live,
             lines,
             looked: None,
+            is_torn: false,
         };
         Ok((file, leases))
     }
@@ -92,7 +96,8 @@ impl LeaseFile {
     /// Writes changes; when this returns, they outlast a power failure.
     ///
     /// # Errors
-    /// [`LeaseFileError`]; then none, some or all of them may count.
+    /// [`LeaseFileError`]; then none, some or all of them may count until the next time that
+    /// there is none, when all do.
     pub fn append(&mut self, changes: &[Change]) -> Result<(), LeaseFileError> {
         let failed = failed(&self.path);
         let mut text = String::with_capacity(changes.len().saturating_mul(LINE_USUAL));
@@ -106,13 +111,16 @@ impl LeaseFile {
         }
         self.lines += changes.len();
         let most = LINES_MIN.max(self.live.len().saturating_mul(LINES_A_LEASE));
-        if self.lines > most || self.is_replaced() {
+        if self.is_torn || self.lines > most || self.is_replaced() {
             self.file = write_anew(&self.path, &self.boot_id, &self.live).map_err(failed)?;
             self.lines = self.live.len() + 1;
+            self.is_torn = false;
             return Ok(());
         }
-        self.file.write_all(text.as_bytes()).map_err(&failed)?;
-        self.file.sync_data().map_err(&failed)
+        let written = self.file.write_all(text.as_bytes());
+        let written = written.and_then(|()| self.file.sync_data());
+        self.is_torn = written.is_err();
+        written.map_err(failed)
     }
 
     /// Whether somebody has removed or replaced the file; where it was moved away, that is
@@ -369,6 +377,26 @@ mod tests {
             assert_eq!(open(&path, "one", &now).1, expected, "{cut} bytes");
             assert!(!dir.path().join("blue~corrupt").exists(), "{cut} bytes");
         }
+    }
+
+    /// A disk that is full in the middle of a line, and has room again.
+    #[test]
+    fn what_comes_behind_a_line_that_was_not_written_whole_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("blue");
+        let now = clocks(1_000_000, 100);
+        let leased = |last| [Change::Leased(kept(last, 1_000_500, 600))];
+        let (mut file, _) = open(&path, "one", &now);
+        file.append(&leased(1)).unwrap();
+        let mut whole = std::mem::replace(&mut file.file, File::open(&path).unwrap());
+        let [second] = leased(2);
+        whole.write_all(&second.line().as_bytes()[..20]).unwrap();
+        file.append(&[second]).unwrap_err();
+        file.file = whole;
+        file.append(&leased(3)).unwrap();
+        file.append(&leased(4)).unwrap();
+        assert_eq!(open(&path, "one", &now).1, [1, 2, 3, 4]);
+        assert!(!dir.path().join("blue~corrupt").exists());
     }
 
     #[test]
