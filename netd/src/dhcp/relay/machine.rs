@@ -46,20 +46,22 @@ mod field {
 pub struct Relay {
     config: RelayConfig,
     /// Requests whose answers are still to come.
-    pending: HashMap<Exchange, Pending>,
+    pending: BTreeMap<Exchange, Pending>,
     by_age: BTreeMap<u64, Exchange>,
     by_port: HashMap<u32, BTreeMap<u64, Exchange>>,
     next: u64,
 }
 
-/// What answers have in common with their request.
-type Exchange = ([u8; 4], Mac);
+/// What answers have in common with their request, and the port that it came by: who hears
+/// another's request and repeats it does not have the other forgotten.
+type Exchange = ([u8; 4], Mac, u32);
 
 #[derive(Debug)]
 struct Pending {
     age: u64,
+    /// The age of the first request of this exchange: whoever repeats another's came later.
+    first: u64,
     until: Instant,
-    port: u32,
     circuit: Vec<u8>,
 }
 
@@ -69,7 +71,7 @@ impl Relay {
     pub fn new(config: RelayConfig) -> Self {
         Self {
             config,
-            pending: HashMap::new(),
+            pending: BTreeMap::new(),
             by_age: BTreeMap::new(),
             by_port: HashMap::new(),
             next: 0,
@@ -161,16 +163,12 @@ impl Relay {
             return Err(RelayError::Unexpected);
         }
         self.expire(now);
-        let pending = self.pending.get(&head.exchange());
-        let pending = pending.ok_or(RelayError::Unexpected)?;
         // RFC 3046, section 2.2: the server echoes it, unless it does not know it.
-        let circuit = packet.circuit();
-        if circuit.is_some_and(|circuit| circuit != pending.circuit) {
-            return Err(RelayError::Unexpected);
-        }
+        let port = self.asker(&head, packet.circuit());
+        let port = port.ok_or(RelayError::Unexpected)?;
         let (destination_mac, destination) = head.target(packet.kind);
         Ok(Forward::ToClient(Transmit {
-            port: pending.port,
+            port,
             destination_mac,
             source: SocketAddrV4::new(self.config.address, SERVER_PORT),
             destination: SocketAddrV4::new(destination, CLIENT_PORT),
@@ -180,9 +178,22 @@ impl Relay {
 }
 
 impl Relay {
+    /// The port that waits for an answer; of several that the answer does not tell apart, the
+    /// one that asked first.
+    fn asker(&self, head: &Head, circuit: Option<&[u8]>) -> Option<u32> {
+        let any_port = head.exchange(0)..=head.exchange(u32::MAX);
+        let waiting = self.pending.range(any_port);
+        let asked =
+            waiting.filter(|(_, pending)| circuit.is_none_or(|circuit| circuit == pending.circuit));
+        let first = asked.min_by_key(|(_, pending)| pending.first);
+        first.map(|((_, _, port), _)| *port)
+    }
+
     fn remember(&mut self, now: Instant, head: &Head, place: &Place<'_>) {
         self.expire(now);
-        self.forget(&head.exchange());
+        let exchange = head.exchange(place.port);
+        let before = self.pending.get(&exchange).map(|pending| pending.first);
+        self.forget(&exchange);
         let behind = self.by_port.get(&place.port);
         let share = (self.config.pending / PORT_SHARE).max(1);
         // The oldest of whoever asks most.
@@ -196,15 +207,15 @@ impl Relay {
         if let Some(oldest) = oldest.map(|(_, exchange)| *exchange) {
             self.forget(&oldest);
         }
-        let (age, exchange) = (self.next, head.exchange());
+        let age = self.next;
         self.next += 1;
         self.by_age.insert(age, exchange);
         let own = self.by_port.entry(place.port).or_default();
         own.insert(age, exchange);
         let pending = Pending {
             age,
+            first: before.unwrap_or(age),
             until: now + PATIENCE,
-            port: place.port,
             circuit: place.circuit.to_vec(),
         };
         self.pending.insert(exchange, pending);
@@ -215,10 +226,11 @@ impl Relay {
             return;
         };
         self.by_age.remove(&pending.age);
-        if let Some(own) = self.by_port.get_mut(&pending.port) {
+        let (_, _, port) = exchange;
+        if let Some(own) = self.by_port.get_mut(port) {
             own.remove(&pending.age);
             if own.is_empty() {
-                self.by_port.remove(&pending.port);
+                self.by_port.remove(port);
             }
         }
     }
@@ -273,8 +285,8 @@ impl Head {
         })
     }
 
-    fn exchange(&self) -> Exchange {
-        (self.xid, self.chaddr)
+    fn exchange(&self, port: u32) -> Exchange {
+        (self.xid, self.chaddr, port)
     }
 
     /// Where the client hears an answer of this kind (RFC 1542, section 4.1.2, and RFC 2131,

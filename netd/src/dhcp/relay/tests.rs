@@ -224,6 +224,29 @@ fn answers_that_nobody_asked_for_go_nowhere() {
     assert_eq!(relay.pending(), 0);
 }
 
+/// All on a bridge hear a broadcast, and can repeat it.
+#[test]
+fn who_repeats_anothers_request_does_not_get_its_answer() {
+    let db = Place {
+        port: 6,
+        circuit: b"db",
+        trusted: false,
+    };
+    let now = Instant::now();
+    let mut relay = relay();
+    let own = ask(&mut relay, &request(1)).unwrap();
+    let repeated = ask_at(&mut relay, now, &db, &request(1)).unwrap();
+    for (asked, port) in [(&own, 5), (&repeated, 6)] {
+        let offer = answer(&asked[0], MessageType::Offer, true);
+        assert_eq!(deliver(&mut relay, &offer).unwrap().port, port);
+    }
+    // A server that does not echo what tells them apart, and a request that is sent again.
+    ask(&mut relay, &request(1)).unwrap();
+    let offer = answer(&own[0], MessageType::Offer, false);
+    assert_eq!(deliver(&mut relay, &offer).unwrap().port, 5);
+    assert_eq!(relay.pending(), 2);
+}
+
 #[test]
 fn a_port_that_asks_without_end_costs_others_nothing() {
     let mut config = RelayConfig::new(OWN, SERVERS.to_vec());
