@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use ipnetwork::Ipv4Network;
@@ -14,7 +14,7 @@ use super::super::dhcp_service::event_log;
 use super::probing;
 use crate::dhcp::server::{self, Bounds, Handle, Lease, Server, ServerConfig, Surroundings};
 use crate::dhcp_wire::{BridgePort, Listener, OpenError, Requests};
-use crate::leases::{Clocks, Commits, LeaseFile};
+use crate::leases::{Change, Clocks, Commits, LeaseFile, LeaseFileError};
 use crate::log;
 use crate::rtnl::Link;
 use crate::subnets::Owner;
@@ -59,6 +59,7 @@ impl Daemon {
         let opened = open_leases(
             self.places.leases().join(zone.as_str()),
             self.boot_id.clone(),
+            config.keep,
             &queue,
         );
         let (probe, wanted) = mpsc::unbounded_channel();
@@ -160,30 +161,74 @@ fn usual_pool(subnet: Ipv4Network) -> Option<u32> {
     (size >= 15).then_some(size / 4 * 3 + 3)
 }
 
-/// Reads the leases that a zone had.
-fn open_leases(path: PathBuf, boot_id: String, worker: &Queue) -> oneshot::Receiver<Opened> {
+/// Reads the leases that a zone had, if they are `kept`; if not, none is from now on.
+fn open_leases(
+    path: PathBuf,
+    boot_id: String,
+    kept: bool,
+    worker: &Queue,
+) -> oneshot::Receiver<Opened> {
     let (sender, opened) = oneshot::channel();
     worker.add(move || {
-        let clocks = Clocks::read();
-        let file = match LeaseFile::open(&path, &boot_id, &clocks) {
-            Ok((file, kept)) => {
-                let leases = kept.into_iter().map(|kept| Lease::from_kept(kept, &clocks));
-                Some((file, leases.collect()))
-            }
-            Err(error) => {
-                tracing::error!("{}: leases are not kept", log::chain(&error));
-                None
-            }
-        };
+        let opened = read_leases(&path, &boot_id, kept).map_err(|error| {
+            tracing::error!("{}: leases are not kept", log::chain(&error));
+        });
         // Who does not wait any more has ended.
-        let _ = sender.send(file);
+        let _ = sender.send(opened.ok());
     });
     opened
 }
 
+fn read_leases(
+    path: &Path,
+    boot_id: &str,
+    kept: bool,
+) -> Result<(LeaseFile, Vec<Lease>), LeaseFileError> {
+    let clocks = Clocks::read();
+    let (mut file, found) = LeaseFile::open(path, boot_id, &clocks)?;
+    if !kept {
+        // Others have got these addresses since they were written down, or will.
+        let freed: Vec<Change> = found.iter().map(|old| Change::Freed(old.address)).collect();
+        file.append(&freed)?;
+        return Ok((file, Vec::new()));
+    }
+    let leases = found.into_iter().map(|old| Lease::from_kept(old, &clocks));
+    Ok((file, leases.collect()))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::leases::Kept;
+
+    /// The addresses that a server begins with.
+    fn begun(path: &Path, kept: bool) -> Vec<Ipv4Addr> {
+        let (_, leases) = read_leases(path, "boot", kept).unwrap();
+        leases.into_iter().map(|lease| lease.address).collect()
+    }
+
+    #[test]
+    fn what_was_kept_is_taken_over_only_where_leases_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("blue");
+        let clocks = Clocks::read();
+        let hour = Duration::from_secs(3600);
+        let lease = Kept {
+            address: Ipv4Addr::new(10, 0, 0, 9),
+            mac: Mac([2, 0, 0, 0, 0, 9]),
+            client: vec![1, 9],
+            hostname: None,
+            until_wall: clocks.wall + hour,
+            until_boot: clocks.since_boot + hour,
+        };
+        let (mut file, _) = LeaseFile::open(&path, "boot", &clocks).unwrap();
+        file.append(&[Change::Leased(lease.clone())]).unwrap();
+        assert_eq!(begun(&path, true), [lease.address]);
+        assert!(begun(&path, false).is_empty());
+        assert!(begun(&path, true).is_empty(), "it was not kept meanwhile");
+    }
 
     #[test]
     fn the_last_quarter_is_for_others() {

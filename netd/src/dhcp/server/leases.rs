@@ -52,8 +52,18 @@ pub struct Held {
     pub lease: Lease,
     /// On whose account it is; nobody's, if it is kept for the client.
     pub owner: Option<Owner>,
-    /// Until when it is the client's by what was written down.
+    /// The interface by which its client asked for it; nothing if that is not known.
+    pub port: Option<u32>,
+    /// Until when it is the client's by what was written down; nothing if nothing is.
     pub kept: Option<Instant>,
+}
+
+impl Held {
+    /// Whether this may be about what a client that asks by `port` has: it asked for it
+    /// there, or that is not known.
+    pub fn may_be_behind(&self, port: u32) -> bool {
+        self.port.is_none_or(|own| own == port)
+    }
 }
 
 /// All addresses that somebody has. No two clients hold one, and no client holds two.

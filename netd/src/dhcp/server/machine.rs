@@ -120,6 +120,7 @@ impl Server {
                     port: 0,
                     sender: Sender::Station(lease.mac),
                 }),
+                port: None,
                 kept: Some(lease.until),
                 lease,
             };
@@ -170,6 +171,7 @@ impl Server {
             self.pool.put(before);
         }
         if let Some(address) = address.filter(|_| reserved.is_ok()) {
+            self.rests.remove(address);
             self.pool.take(address);
             self.stock.take(address);
         }
@@ -347,8 +349,10 @@ impl Server {
     /// Sees to what an address is that was taken out of the leases, and tells of it if
     /// somebody had it and it has ended.
     pub(super) fn give_up(&mut self, gone: Held, ending: Option<Ending>) {
-        let Held { state, lease, .. } = gone;
-        if state == State::Bound {
+        let Held {
+            state, lease, kept, ..
+        } = gone;
+        if kept.is_some() {
             self.forget_kept(lease.address);
         }
         if self.config.is_pool_address(lease.address) {
@@ -383,10 +387,9 @@ impl Server {
         }
     }
 
-    fn forget_kept(&mut self, address: Ipv4Addr) {
-        if self.config.keep {
-            self.outputs.push_back(Output::Keep(Change::Freed(address)));
-        }
+    /// Has what is written down of an address forgotten.
+    pub(super) fn forget_kept(&mut self, address: Ipv4Addr) {
+        self.outputs.push_back(Output::Keep(Change::Freed(address)));
     }
 
     /// Has a lease written down, if that is wanted.

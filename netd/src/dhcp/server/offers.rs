@@ -68,6 +68,7 @@ impl Server {
                 state: State::Offered,
                 lease: lease(exchange, client, address, now + OFFER_HOLD),
                 owner,
+                port: Some(exchange.port),
                 kept: None,
             };
             if let Some(moved) = self.leases.put(held) {

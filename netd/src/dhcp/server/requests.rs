@@ -50,7 +50,7 @@ impl Server {
         let phase = self.phase(exchange);
         let address = match phase {
             Phase::Unclear => return,
-            Phase::Elsewhere => return self.forget_offer(&client),
+            Phase::Elsewhere => return self.forget_offer(exchange, &client),
             Phase::Selecting(address)
             | Phase::InitReboot(address)
             | Phase::Renewing(address)
@@ -62,7 +62,11 @@ impl Server {
             Standing::Free if matches!(phase, Phase::InitReboot(_)) => {
                 self.leases.of(&client).is_none()
             }
-            Standing::Free => true,
+            // What it has elsewhere would end by this, whoever says to be the client.
+            Standing::Free => {
+                let own = self.leases.of(&client);
+                own.is_none_or(|own| own.may_be_behind(exchange.port))
+            }
             Standing::Denied => false,
         };
         let is_silent = matches!(phase, Phase::Rebinding(_)) && self.former_of(address).is_none();
@@ -135,11 +139,21 @@ impl Server {
         rapid: bool,
     ) {
         let time = self.config.lease_time_for(exchange.request.lease_time);
-        let owner = self.owner_for(&client, || exchange.owner());
-        let lease = lease(exchange, client, address, now + time);
         let before = self.leases.at(address);
         let before = before.filter(|held| held.state == State::Bound);
         let known = before.is_some();
+        // Who repeats by another port what a client says has nothing of it: the client's it
+        // stays.
+        let elsewhere = before.filter(|held| !held.may_be_behind(exchange.port));
+        let (port, owner) = match elsewhere {
+            Some(held) => (held.port, held.owner.clone()),
+            None => {
+                let owner = self.owner_for(&client, || exchange.owner());
+                (Some(exchange.port), owner)
+            }
+        };
+        let lease = lease(exchange, client, address, now + time);
+        let was_kept = before.is_some_and(|held| held.kept.is_some());
         let written = before.and_then(|held| still_written(held, &lease));
         // Written down for longer than promised, it need not be written at each renewal.
         let kept = written.unwrap_or(lease.until + time / 2);
@@ -147,16 +161,21 @@ impl Server {
             state: State::Bound,
             lease: lease.clone(),
             owner,
-            kept: Some(kept),
+            port,
+            kept: self.config.keep.then_some(kept),
         };
         if let Some(moved) = self.leases.put(held) {
             self.give_up(moved, Some(Ending::Moved));
         }
-        if self.config.keep && written.is_none() {
-            self.keep(Lease {
+        match (self.config.keep, written) {
+            (true, Some(_)) => {}
+            (true, None) => self.keep(Lease {
                 until: kept,
                 ..lease.clone()
-            });
+            }),
+            // It would not be true for long.
+            (false, _) if was_kept => self.forget_kept(address),
+            (false, _) => {}
         }
         self.send(
             exchange,
@@ -227,15 +246,15 @@ impl Server {
     }
 
     /// Whether a DECLINE or RELEASE names this server, or none as some clients do, and is
-    /// about what the client has, from where it has it.
+    /// about what the client has, from where it has it. Where that is not known yet, after a
+    /// restart, it ends by itself.
     fn holds(&self, exchange: &Exchange, client: &ClientKey, address: Ipv4Addr) -> bool {
         let server = exchange.request.server_id;
         let is_for_us = server.is_none_or(|server| server == self.config.address());
         let Some(held) = self.leases.of(client).filter(|_| is_for_us) else {
             return false;
         };
-        let port = held.owner.as_ref().map_or(0, |owner| owner.port);
-        held.lease.address == address && [0, exchange.port].contains(&port)
+        held.lease.address == address && held.port == Some(exchange.port)
     }
 
     /// RFC 2131, section 4.3.5: "The server SHOULD check the network address in a
@@ -247,11 +266,12 @@ impl Server {
         }
     }
 
-    fn forget_offer(&mut self, client: &ClientKey) {
+    fn forget_offer(&mut self, exchange: &Exchange, client: &ClientKey) {
         let Some(held) = self.leases.of(client) else {
             return;
         };
         if held.state == State::Offered
+            && held.port == Some(exchange.port)
             && let Some(gone) = self.leases.remove(held.lease.address)
         {
             self.give_up(gone, None);

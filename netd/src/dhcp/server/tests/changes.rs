@@ -94,6 +94,26 @@ fn a_new_reservation_takes_the_address_from_whoever_has_it() {
     bench.ask(init_reboot(guest(2), wanted)).unwrap().is_nak();
 }
 
+/// An address that rests because it was declined, and is kept for a machine meanwhile.
+#[test]
+fn what_is_kept_for_one_is_nobody_elses_when_its_rest_ends() {
+    let mut bench = Bench::new();
+    let own = bench.plain_lease(guest(1));
+    let decline = message(MessageType::Decline, guest(1)).wanting(own);
+    bench.ask(decline);
+    assert_eq!(bench.server.usage().resting, 1);
+    bench
+        .server
+        .reserve(bench.now, guest(2), Some(own))
+        .unwrap();
+    assert_eq!(bench.server.usage().resting, 0);
+    let free = bench.server.usage().free;
+    bench.pass(Duration::from_secs(3 * 86_400));
+    assert_eq!(bench.server.usage().free, free);
+    bench.ask(init_reboot(guest(3), own)).unwrap().is_nak();
+    assert_eq!(bench.plain_lease(guest(2)), own);
+}
+
 #[test]
 fn a_new_address_of_the_server_is_no_clients() {
     let mut bench = Bench::new();

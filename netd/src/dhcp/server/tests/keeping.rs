@@ -96,6 +96,28 @@ fn what_is_kept_never_ends_before_what_was_promised() {
 }
 
 #[test]
+fn what_was_not_kept_for_a_while_is_written_before_it_is_acknowledged() {
+    let mut bench = Bench::with(keeping());
+    let own = bench.plain_lease(guest(1));
+    let other = bench.plain_lease(guest(2));
+    let mut changed = keeping();
+    changed.keep = false;
+    bench.configure(changed);
+    let kept = replayed(&bench.kept);
+    assert_eq!(kept.len(), 2);
+    let renewal = || renew(guest(1), own).to_server(SERVER);
+    assert_eq!(order(&mut bench, renewal()), ["freed", "send"]);
+    assert_eq!(order(&mut bench, renewal()), ["send"]);
+    let release = message(MessageType::Release, guest(2)).having(other);
+    assert_eq!(order(&mut bench, release), ["freed"]);
+    let third = discover(guest(3)).with(DhcpOption::RapidCommit);
+    assert_eq!(order(&mut bench, third), ["send"]);
+    bench.configure(keeping());
+    assert_eq!(order(&mut bench, renewal()), ["leased", "send when kept"]);
+    assert_eq!(order(&mut bench, renewal()), ["send when kept"]);
+}
+
+#[test]
 fn a_server_goes_on_where_it_was_killed() {
     let mut bench = Bench::with(keeping());
     let own: Vec<_> = (1..5)
@@ -118,6 +140,28 @@ fn a_server_goes_on_where_it_was_killed() {
     assert_eq!(second.plain_lease(HOST0), HOST0_ADDRESS);
     let usage = second.server.usage();
     assert_eq!(usage.free + usage.held, 12);
+}
+
+/// After a restart nobody ends another's lease, and who has none does not get it.
+#[test]
+fn a_lease_of_before_is_the_clients_that_asks_for_it_first() {
+    let mut bench = Bench::with(keeping());
+    let own = bench.plain_lease(guest(1));
+    let mut second = Bench::with(keeping());
+    second.server.restore(second.now, replayed(&bench.kept));
+    let release = || {
+        let release = message(MessageType::Release, guest(1)).having(own);
+        release.to_vec().unwrap()
+    };
+    second.from(9, guest(1), SERVER, release());
+    assert_eq!(second.leased(), [own]);
+    let renewal = renew(guest(1), own).to_vec().unwrap();
+    let ack = second.from(1, guest(1), SERVER, renewal);
+    ack.unwrap().is_ack_for(own);
+    second.from(9, guest(1), SERVER, release());
+    assert_eq!(second.leased(), [own]);
+    second.from(1, guest(1), SERVER, release());
+    assert!(second.leased().is_empty());
 }
 
 #[test]

@@ -124,6 +124,38 @@ fn release_and_decline_count_where_the_lease_is() {
     assert!(bench.leased().is_empty());
 }
 
+/// Nor is it moved to another port, or given up for another address, by who says to be its
+/// client there.
+#[test]
+fn who_says_to_be_a_client_of_another_port_does_not_take_its_lease() {
+    let mut bench = shared("10.0.0.1/24");
+    let own = bench.lease_by(5, guest(1), guest(1)).unwrap();
+    let server = bench.server.config().address();
+    let send = |bench: &mut Bench, port, message: Message| {
+        bench.from(port, guest(1), server, message.to_vec().unwrap())
+    };
+    for forged in [
+        renew(guest(1), own),
+        init_reboot(guest(1), own),
+        init_reboot(guest(1), own).to_server(server),
+    ] {
+        send(&mut bench, 6, forged);
+        let release = message(MessageType::Release, guest(1)).having(own);
+        send(&mut bench, 6, release);
+        assert_eq!(bench.leased(), [own]);
+    }
+    let other = Ipv4Addr::new(10, 0, 0, 200);
+    let moving = init_reboot(guest(1), other).to_server(server);
+    send(&mut bench, 6, moving).unwrap().is_nak();
+    assert_eq!(bench.leased(), [own]);
+    send(&mut bench, 5, renew(guest(1), own))
+        .unwrap()
+        .is_ack_for(own);
+    let release = message(MessageType::Release, guest(1)).having(own);
+    send(&mut bench, 5, release);
+    assert!(bench.leased().is_empty());
+}
+
 #[test]
 fn declined_addresses_of_a_port_are_bounded() {
     let mut bench = shared("10.0.0.1/24");
