@@ -90,7 +90,9 @@ impl Netd1 {
 
     /// What netd itself has leased from others' servers: link, address with the length of
     /// its prefix, server, and seconds until it ends, the largest number if it never does.
+    /// For root alone.
     async fn client_leases(&self) -> fdo::Result<Vec<ClientLease>> {
+        self.check_privileged("see leases")?;
         let leases = self.ask(Query::ClientLeases).await?;
         Ok(leases.iter().map(client_lease).collect())
     }
