@@ -170,7 +170,7 @@ fn leases_are_told_to_root() {
             unknown.stderr.contains("no machine nobody runs"),
             "{unknown}"
         );
-        for command in ["leases", "reload"] {
+        for command in ["leases", "leases --received", "reload"] {
             let user = host
                 .sh(&format!(
                     "setpriv --reuid=65534 --clear-groups rspawnctl {command}"

@@ -186,13 +186,14 @@ impl Daemon {
         let Ok(Heard { ifindex, packet }) = heard else {
             return;
         };
-        let Some(link) = self.uses_link_local(ifindex) else {
-            return;
-        };
         let now = Instant::now();
+        // A link that does not use them costs no more than one that does.
         if !self.link_locals.may_hear(ifindex, now) {
             return;
         }
+        let Some(link) = self.uses_link_local(ifindex) else {
+            return;
+        };
         self.begin_link_local(&link, now);
         if let Some(on) = self.link_locals.links.get_mut(&ifindex) {
             on.claim.handle(now, ipv4ll::Input::Arp(packet));

@@ -81,6 +81,9 @@ impl Daemon {
             if let Some(zone) = self.zones.zones.get_mut(&before) {
                 zone.ports.remove(&index);
             }
+            if let Some(handle) = self.zones.dhcp(before) {
+                handle.forget_port(index);
+            }
             self.dirty.insert(before);
         }
         if let Some(bridge) = bridge {

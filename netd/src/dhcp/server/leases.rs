@@ -145,6 +145,13 @@ impl Leases {
         Some(held)
     }
 
+    /// It is not known any more where those are that asked by `port`.
+    pub fn forget_port(&mut self, port: u32) {
+        let all = self.by_address.values_mut();
+        all.filter(|held| held.port == Some(port))
+            .for_each(|held| held.port = None);
+    }
+
     /// Frees an address whose end has come by `now`.
     pub fn expire(&mut self, now: Instant) -> Option<Held> {
         let address = self.ends.due(now)?;

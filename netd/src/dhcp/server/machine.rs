@@ -179,6 +179,12 @@ impl Server {
         reserved
     }
 
+    /// A port is gone. Clients that were behind it may be behind another now, with the leases
+    /// that they have.
+    pub fn forget_port(&mut self, port: u32) {
+        self.leases.forget_port(port);
+    }
+
     /// Whether any client may get an address that is at no place.
     fn is_nobodys(&self, address: Ipv4Addr) -> bool {
         self.config.is_pool_address(address)

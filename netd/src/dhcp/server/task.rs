@@ -24,6 +24,8 @@ struct Orders {
     config: Option<Box<ServerConfig>>,
     /// What is kept for whom since the configuration was given.
     reserved: Vec<(Mac, Option<Ipv4Addr>)>,
+    /// Ports that are gone.
+    gone: Vec<u32>,
     leases: Vec<oneshot::Sender<Vec<Lease>>>,
     /// What probes have found, and whether the address is free.
     probed: Vec<(Ipv4Addr, bool)>,
@@ -59,6 +61,11 @@ impl Handle {
     /// more; see [`Server::reserve`].
     pub fn reserve(&self, mac: Mac, address: Option<Ipv4Addr>) {
         self.order(|orders| orders.reserved.push((mac, address)));
+    }
+
+    /// Tells that a port is gone; see [`Server::forget_port`].
+    pub fn forget_port(&self, port: u32) {
+        self.order(|orders| orders.gone.push(port));
     }
 
     /// Tells what a probe has found; see [`Surroundings::probe`].
@@ -242,6 +249,9 @@ impl Link<'_, '_> {
             if let Err(error) = self.server.reserve(Instant::now(), mac, address) {
                 tracing::error!("no DHCP for {mac}: {error}");
             }
+        }
+        for port in orders.gone {
+            self.server.forget_port(port);
         }
         for (address, free) in orders.probed {
             self.handle(Input::Probed { address, free });

@@ -156,6 +156,22 @@ fn who_says_to_be_a_client_of_another_port_does_not_take_its_lease() {
     assert!(bench.leased().is_empty());
 }
 
+/// A machine that is started anew has another port.
+#[test]
+fn a_lease_goes_with_its_client_when_the_port_is_gone() {
+    let mut bench = shared("10.0.0.1/24");
+    let own = bench.lease_by(5, guest(1), guest(1)).unwrap();
+    let elsewhere = bench.lease_by(6, guest(2), guest(2)).unwrap();
+    bench.server.forget_port(5);
+    assert_eq!(bench.lease_by(7, guest(1), guest(1)), Some(own));
+    let server = bench.server.config().address();
+    for (client, own) in [(1, own), (2, elsewhere)] {
+        let release = message(MessageType::Release, guest(client)).having(own);
+        bench.from(7, guest(client), server, release.to_vec().unwrap());
+    }
+    assert_eq!(bench.leased(), [elsewhere]);
+}
+
 #[test]
 fn declined_addresses_of_a_port_are_bounded() {
     let mut bench = shared("10.0.0.1/24");
