@@ -160,7 +160,7 @@ impl Clients {
     pub fn reload(&mut self, world: &World, profiles: &Profiles) -> usize {
         let mut changed = 0;
         for link in world.links().filter(|link| link.group != LINK_GROUP) {
-            let profile = profiles.for_link(&link_facts(link)).client;
+            let profile = profiles.for_link(&link_facts(link)).client.clone();
             let was = self.links.get(&link.index).map(|handle| &handle.profile);
             if was.map_or(!profile.is_wanted(), |was| *was == profile) {
                 continue;
@@ -216,7 +216,7 @@ impl Clients {
         if let Some(handle) = there.filter(|handle| !handle.task.is_finished()) {
             return handle.tell(Told::Link(Box::new(link.clone())));
         }
-        let profile = profiles.for_link(&link_facts(link)).client;
+        let profile = profiles.for_link(&link_facts(link)).client.clone();
         self.begin(link, profile, (addresses, has_preset_route), None);
     }
 

@@ -1,5 +1,7 @@
 //! What `.network` files say, for the links that there are.
 
+use std::sync::Arc;
+
 use ipnetwork::IpNetwork;
 use registry::LINK_GROUP;
 
@@ -31,15 +33,15 @@ pub(super) fn read() -> (Profiles, Vec<String>) {
 
 impl Daemon {
     /// What is to be of a link.
-    pub(super) fn profile_of(&self, link: &Link) -> Profile {
+    pub(super) fn profile_of(&self, link: &Link) -> Arc<Profile> {
         self.profiles.for_link(&facts(link))
     }
 
     /// What is to be of the link with this index.
-    pub(super) fn profile_of_index(&self, index: u32) -> Profile {
+    pub(super) fn profile_of_index(&self, index: u32) -> Arc<Profile> {
         self.world
             .link(index)
-            .map_or_else(Profile::default, |link| self.profile_of(link))
+            .map_or_else(Arc::default, |link| self.profile_of(link))
     }
 
     /// Says why somebody has not the subnet that a file names for it.

@@ -127,7 +127,7 @@ impl Daemon {
             self.relays.bridges.remove(&bridge);
             return true;
         };
-        let Some(profile) = self.profile_of(&link).relay else {
+        let Some(profile) = self.profile_of(&link).relay.clone() else {
             self.relays.bridges.remove(&bridge);
             return true;
         };
@@ -151,7 +151,7 @@ impl Daemon {
 
     /// A zone's server's place, where relays elsewhere are heard as well if a file says so.
     pub(super) fn with_relays(&self, link: &Link, bridge: BridgePort) -> Port {
-        let dhcp = self.profile_of(link).dhcp;
+        let profile = self.profile_of(link);
         // Set by now, though the kernel's word of it may be still to come.
         let subnets = self.links.get(&link.index).and_then(|own| own.subnets);
         let host = subnets.and_then(|subnets| subnets.host().next());
@@ -159,7 +159,7 @@ impl Daemon {
             IpAddr::V4(ip) => Some(ip),
             IpAddr::V6(_) => None,
         });
-        let Some(address) = address.filter(|_| !dhcp.bind_to_interface) else {
+        let Some(address) = address.filter(|_| !profile.dhcp.bind_to_interface) else {
             return Port::Bridge(bridge);
         };
         match RelaySocket::open(address) {

@@ -28,6 +28,7 @@ pub use router::{PrefixProfile, RouteProfile, RouterProfile};
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use criteria::Criteria;
 use keys::{Draft, KEYS};
@@ -56,7 +57,7 @@ const BUILT_IN: &[(&str, &str)] = &[
 /// All that configuration says.
 #[derive(Debug)]
 pub struct Profiles {
-    files: Vec<(Criteria, Profile)>,
+    files: Vec<(Criteria, Arc<Profile>)>,
     host: HostFacts,
     pools: Pools,
 }
@@ -103,10 +104,10 @@ impl Profiles {
 
     /// What is to be of a link: what the first file says, by name, that is for it.
     #[must_use]
-    pub fn for_link(&self, link: &LinkFacts) -> Profile {
+    pub fn for_link(&self, link: &LinkFacts) -> Arc<Profile> {
         let mut files = self.files.iter();
         let found = files.find(|(criteria, _)| criteria.fit(link, &self.host));
-        found.map_or_else(Profile::default, |(_, profile)| profile.clone())
+        found.map_or_else(Arc::default, |(_, profile)| profile.clone())
     }
 
     /// Whether any file says so.
@@ -122,7 +123,7 @@ impl Profiles {
 }
 
 /// What a file with its drop-ins says; `None` if it is not known for which links.
-fn read(unit: &Unit, messages: &mut Vec<Message>) -> Option<(Criteria, Profile)> {
+fn read(unit: &Unit, messages: &mut Vec<Message>) -> Option<(Criteria, Arc<Profile>)> {
     let mut draft = Draft::default();
     let mut failed = BTreeSet::new();
     for part in &unit.parts {
@@ -153,5 +154,5 @@ fn read(unit: &Unit, messages: &mut Vec<Message>) -> Option<(Criteria, Profile)>
         return None;
     }
     let criteria = std::mem::take(&mut draft.criteria);
-    Some((criteria, draft.profile(&unit.name)))
+    Some((criteria, Arc::new(draft.profile(&unit.name))))
 }

@@ -138,7 +138,8 @@ impl Daemon {
         bridge: u32,
         subnet: Ipv4Network,
     ) -> RangeInclusive<Ipv4Addr> {
-        let profile = self.profile_of_index(bridge).dhcp;
+        let profile = self.profile_of_index(bridge);
+        let profile = &profile.dhcp;
         let base = u32::from(subnet.network());
         let last = u32::from(subnet.broadcast()).saturating_sub(1);
         let (offset, size) = match (profile.pool_offset, profile.pool_size) {

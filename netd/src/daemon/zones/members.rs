@@ -137,7 +137,8 @@ impl Daemon {
         let zone = self.zones.zones.get(&bridge)?;
         let (members, kept) = (&zone.members, &zone.kept);
         let dynamic = self.dynamic_range(bridge, subnet);
-        let dhcp = self.profile_of_index(bridge).dhcp;
+        let profile = self.profile_of_index(bridge);
+        let dhcp = &profile.dhcp;
         let others = dhcp.static_leases_of_others(self.member_mac(name));
         let nobody = Ipv4Addr::BROADCAST..=Ipv4Addr::BROADCAST;
         let own = dhcp.static_lease(self.member_mac(name)).filter(|ip| {

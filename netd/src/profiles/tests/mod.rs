@@ -56,7 +56,7 @@ impl Etc {
     fn web(&self) -> Profile {
         let (profiles, messages) = self.load();
         assert_eq!(messages, Vec::<String>::new());
-        profiles.for_link(&link("ve-web"))
+        of_link(&profiles, "ve-web")
     }
 }
 
@@ -66,6 +66,10 @@ fn link(name: &str) -> LinkFacts {
         kind: "veth".into(),
         link_type: "ether".into(),
     }
+}
+
+fn of_link(profiles: &Profiles, name: &str) -> Profile {
+    Profile::clone(&profiles.for_link(&link(name)))
 }
 
 fn fixed(text: &str) -> Subnet4 {
@@ -97,7 +101,7 @@ fn without_files_the_built_in_profile_holds() {
             ..Profile::default()
         }
     );
-    assert_eq!(Profiles::default().for_link(&link("ve-web")), profile);
+    assert_eq!(of_link(&Profiles::default(), "ve-web"), profile);
 }
 
 #[test]
@@ -181,7 +185,7 @@ fn every_key_of_a_client_has_its_effect() {
 
 #[test]
 fn the_link_to_the_host_has_a_client_and_no_other_has() {
-    let client = |name| Profiles::default().for_link(&link(name)).client;
+    let client = |name| of_link(&Profiles::default(), name).client;
     assert!(client("host0").dhcp && client("host0").link_local);
     assert!(!client("eth0").is_wanted());
     // There it is for the host's own end of it.
@@ -349,7 +353,7 @@ fn what_is_wrong_is_told_with_what_would_be_right_and_the_rest_counts() {
          PoolSize=-1\nDefaultLeaseTimeSec=77\n",
     );
     let (profiles, messages) = etc.load();
-    let profile = profiles.for_link(&link("ve-web"));
+    let profile = of_link(&profiles, "ve-web");
     assert_eq!(
         profile,
         Profile {

@@ -74,7 +74,7 @@ fn what_no_router_advertisement_can_say_is_told_with_its_place() {
         assert!(message.contains(wanted), "{message}");
     }
     let (profiles, _) = etc.load();
-    let router = profiles.for_link(&link("ve-web")).router;
+    let router = of_link(&profiles, "ve-web").router;
     assert_eq!(router.prefixes[0].network, None);
 }
 
@@ -88,6 +88,6 @@ fn there_are_no_more_prefixes_than_an_advertisement_holds() {
     );
     let (profiles, messages) = etc.load();
     assert_eq!(messages.len(), 2, "{messages:?}");
-    let router = profiles.for_link(&link("ve-web")).router;
+    let router = of_link(&profiles, "ve-web").router;
     assert_eq!(router.prefixes.len(), 7);
 }
