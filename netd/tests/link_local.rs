@@ -107,6 +107,33 @@ fn run<M: Machine>(host: &Host, mut machine: M) -> Receiver<(Duration, M::Event)
     told
 }
 
+/// What is said while a socket is not to hear is not heard later either.
+#[test]
+fn a_socket_hears_nothing_as_long_as_it_is_told() {
+    let host = Host::new();
+    host.run(
+        "ip link add ve-box type veth peer name far && ip link set ve-box up && ip link set far up",
+    );
+    let runtime = runtime();
+    let [link, far] =
+        ["ve-box", "far"].map(|name| ifindex(&host.run(&format!("ip -o link show {name}"))));
+    let [ear, mouth] = host.enter(|| {
+        let _guard = runtime.enter();
+        [link, far].map(|index| ArpSocket::open(index).unwrap())
+    });
+    let probe = |last| acd::ArpPacket::probe(VE, Ipv4Addr::new(10, 0, 0, last));
+    runtime.block_on(async {
+        for (last, hears) in [(1, true), (2, false), (3, true), (4, true)] {
+            ear.listen(hears).unwrap();
+            mouth.send(far, &probe(last)).unwrap();
+        }
+        for last in [1, 3, 4] {
+            let heard = tokio::time::timeout(PATIENCE, ear.recv()).await;
+            assert_eq!(heard.unwrap().unwrap().packet, probe(last));
+        }
+    });
+}
+
 fn next<E>(told: &Receiver<(Duration, E)>) -> E {
     told.recv_timeout(PATIENCE).expect("an event").1
 }

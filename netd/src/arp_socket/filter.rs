@@ -29,6 +29,9 @@ pub const ARP: [sock_filter; 11] = [
     op(RETURN, 0),
 ];
 
+/// No packet.
+pub const NOTHING: [sock_filter; 1] = [op(RETURN, 0)];
+
 /// Where the sender's address stands, and the one that is asked for.
 const SENDER: u32 = 14;
 const TARGET: u32 = 24;

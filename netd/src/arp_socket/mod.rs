@@ -109,6 +109,25 @@ impl ArpSocket {
         })
     }
 
+    /// Has the socket of a link hear all, as it does at first, or nothing from now on: then
+    /// the process is not woken by what is not looked for.
+    ///
+    /// # Errors
+    /// If the kernel does not take the filter.
+    pub fn listen(&self, hears: bool) -> Result<(), ArpSocketError> {
+        let filter: &[libc::sock_filter] = if hears {
+            &filter::ARP
+        } else {
+            &filter::NOTHING
+        };
+        socket_filter::attach(self.socket.get_ref(), filter).map_err(|source| {
+            ArpSocketError::Option {
+                option: "SO_ATTACH_FILTER",
+                source,
+            }
+        })
+    }
+
     fn open_with(ifindex: u32, filter: &[libc::sock_filter]) -> Result<Self, ArpSocketError> {
         let socket = packet_socket::open().map_err(|error| match error.kind() {
             io::ErrorKind::PermissionDenied => ArpSocketError::NotAllowed(error),

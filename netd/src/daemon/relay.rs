@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use registry::LINK_GROUP;
 use tokio::sync::mpsc;
@@ -28,6 +28,8 @@ const WAITING_MAX: usize = 64;
 /// servers are others' as well.
 const BURST: u32 = 40;
 const PER_SECOND: u32 = 20;
+/// How long a port is not read by which much more comes.
+const REST: Duration = Duration::from_millis(200);
 
 /// That a bridge has no relay is said at this pace.
 static NO_RELAY: Pace = Pace::new();
@@ -215,7 +217,7 @@ impl Daemon {
             }
         };
         let (clients, requests) = match BridgePort::open(link.index) {
-            Ok((clients, requests)) => (Rc::new(clients), requests),
+            Ok((clients, requests)) => (Rc::new(clients), requests.resting(REST)),
             Err(error) => {
                 NO_RELAY.say(|more| {
                     let why = log::chain(&error);

@@ -39,7 +39,10 @@ pub struct BridgePort {
 
 /// Where the ports' requests go.
 #[derive(Clone, Debug)]
-pub struct Requests(mpsc::Sender<Received>);
+pub struct Requests {
+    sender: mpsc::Sender<Received>,
+    rest: Duration,
+}
 
 /// A port that is listened at, until this is dropped.
 #[derive(Debug)]
@@ -61,7 +64,7 @@ impl BridgePort {
             sender: sys::open().map_err(OpenError::Socket)?,
             requests: Mutex::new(requests),
         };
-        Ok((place, Requests(sender)))
+        Ok((place, Requests { sender, rest: REST }))
     }
 
     /// The bridge's index.
@@ -99,6 +102,13 @@ impl BridgePort {
 }
 
 impl Requests {
+    /// A port by which much comes rests so long from one round to the next; what does not fit
+    /// into its socket meanwhile is lost. For whoever takes only a few requests a second.
+    #[must_use]
+    pub fn resting(self, rest: Duration) -> Self {
+        Self { rest, ..self }
+    }
+
     /// Listens at the port with this index of the bridge with this Ethernet address. The
     /// socket is closed by `worker`, as that takes some time. Must be called within a tokio
     /// `LocalSet`.
@@ -108,7 +118,7 @@ impl Requests {
     pub fn listen(&self, port: u32, bridge: Mac, worker: Queue) -> Result<Listener, OpenError> {
         let socket = PacketSocket::open_port(port, bridge)?;
         let (until_dropped, dropped) = oneshot::channel();
-        let requests = self.0.clone();
+        let requests = self.clone();
         tokio::task::spawn_local(async move {
             if let Some(descriptor) = listen(socket, &requests, dropped).await {
                 worker.add(move || drop(descriptor));
@@ -123,14 +133,14 @@ impl Requests {
 /// Until the listener is dropped, or the server has ended. Gives what is left of the socket.
 async fn listen(
     mut socket: PacketSocket,
-    requests: &mpsc::Sender<Received>,
+    Requests { sender, rest }: &Requests,
     mut dropped: oneshot::Receiver<()>,
 ) -> Option<OwnedFd> {
     let mut rounds = Rounds::new(Instant::now());
     loop {
         let rests = tokio::select! {
             _ = &mut dropped => false,
-            rests = pass_on(&socket, requests, &mut rounds) => rests,
+            rests = pass_on(&socket, sender, &mut rounds) => rests,
         };
         if !rests {
             return Some(socket.into_descriptor());
@@ -139,7 +149,7 @@ async fn listen(
         let gathering = socket.unwatch();
         tokio::select! {
             _ = &mut dropped => return Some(gathering.into_descriptor()),
-            () = tokio::time::sleep(REST) => {}
+            () = tokio::time::sleep(*rest) => {}
         }
         match gathering.watch() {
             Ok(watched) => socket = watched,

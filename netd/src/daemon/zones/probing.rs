@@ -44,9 +44,13 @@ pub async fn run(
     };
     let mut probes = Probes::new((index, mac), &socket, &server);
     loop {
+        if probes.order.is_empty() {
+            probes.listen(false);
+        }
         tokio::select! {
             address = wanted.recv() => {
                 let Some(address) = address else { break };
+                probes.listen(true);
                 probes.begin(address);
                 while let Ok(address) = wanted.try_recv() {
                     probes.begin(address);
@@ -82,6 +86,9 @@ struct Probes<'a> {
     asked: HashMap<Ipv4Addr, Instant>,
     /// The same in order, with what was asked for again or found in use meanwhile.
     order: VecDeque<(Instant, Ipv4Addr)>,
+    /// Whether the socket hears anything: while nothing is looked for, what a zone's members
+    /// say to each other is none of netd's business.
+    hears: bool,
 }
 
 impl<'a> Probes<'a> {
@@ -93,6 +100,17 @@ impl<'a> Probes<'a> {
             server,
             asked: HashMap::new(),
             order: VecDeque::new(),
+            hears: true,
+        }
+    }
+
+    fn listen(&mut self, hears: bool) {
+        if self.hears == hears {
+            return;
+        }
+        match self.socket.listen(hears) {
+            Ok(()) => self.hears = hears,
+            Err(error) => tracing::debug!("{}", log::chain(&error)),
         }
     }
 
