@@ -33,7 +33,7 @@ fn from_the_first_lease_to_the_last_word(suite: &str, in_zone: bool) {
     host.write(
         "/etc/netd/50-matrix.network",
         "[Match]\nName=ve-web vz-lab\n[Network]\nAddress=10.50.0.1/24\n[DHCPServer]\n\
-         DefaultLeaseTimeSec=40s\n",
+         DefaultLeaseTimeSec=64s\n",
     );
     let netd = host.start_netd();
     let tree = host.tree(suite);
