@@ -25,6 +25,7 @@ pub mod netlink;
 pub mod network_file;
 pub mod nft;
 pub mod operations;
+mod packet_send;
 pub mod plan;
 pub mod prefix_map;
 pub mod privileges;

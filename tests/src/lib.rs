@@ -54,3 +54,20 @@ pub fn with_netd<T>(test: impl FnOnce(&Host, &mut Running<'_>) -> T) -> T {
     );
     result
 }
+
+/// The processor time that a process has had, in milliseconds.
+///
+/// # Panics
+/// When there is no such process.
+#[must_use]
+pub fn cpu_ms(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    ticks * 10
+}

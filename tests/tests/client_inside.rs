@@ -48,6 +48,20 @@ fn is_never_gone(monitor: &Running<'_>) {
     assert!(!heard.lines().any(is_gone), "{heard}");
 }
 
+/// Killed, netd is started anew inside, and nothing is gone meanwhile.
+#[track_caller]
+fn outlives_a_kill(host: &Host, web: &Container<'_>) {
+    let monitor = monitor(host, web);
+    web.run("kill -KILL $(pidof netd)");
+    let again = || monitor.stdout().contains("10.77.0.5");
+    assert!(
+        wait_until(SOON, again),
+        "{}",
+        web.run("cat /var/log/netd.log")
+    );
+    is_never_gone(&monitor);
+}
+
 #[test]
 fn an_address_that_rspawn_has_set_is_taken_over_without_a_gap() {
     with_netd(|host, _netd| {
@@ -105,16 +119,7 @@ fn under_an_init_of_busybox_on_a_bridge() {
             .start();
         wait_for_lease(&web);
         assert!(addresses(&web).contains("10.77.0.5"), "{}", addresses(&web));
-        // Killed, it is started anew, and nothing is gone meanwhile.
-        let monitor = monitor(host, &web);
-        web.run("kill -KILL $(pidof netd)");
-        let again = || monitor.stdout().contains("10.77.0.5");
-        assert!(
-            wait_until(SOON, again),
-            "{}",
-            web.run("cat /var/log/netd.log")
-        );
-        is_never_gone(&monitor);
+        outlives_a_kill(host, &web);
     });
 }
 
@@ -157,16 +162,7 @@ fn under_openrc_on_a_bridge() {
             "{}",
             started()
         );
-        // Killed, it is started anew, and nothing is gone meanwhile.
-        let monitor = monitor(host, &web);
-        web.run("kill -KILL $(pidof netd)");
-        let again = || monitor.stdout().contains("10.77.0.5");
-        assert!(
-            wait_until(SOON, again),
-            "{}",
-            web.run("cat /var/log/netd.log")
-        );
-        is_never_gone(&monitor);
+        outlives_a_kill(host, &web);
         web.run("rc-service netd stop");
         assert!(addresses(&web).contains("10.77.0.5"), "{}", addresses(&web));
     });

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use netns_fixtures::{Host, NETD as PROGRAM, Running, program, wait_until};
-use rspawn_tests::{Container, SOON, Start, host, with_netd};
+use rspawn_tests::{Container, SOON, Start, cpu_ms, host, with_netd};
 
 const SLEEP: [&str; 3] = ["-a", "/bin/sleep", "1000"];
 /// Leaves no IPv4 subnet for anybody.
@@ -239,17 +239,4 @@ else:
         let routes = host.run("ip -4 route | grep -c '^169.254.*ve-evil'");
         assert!(routes.trim().parse::<u32>().unwrap() <= 4, "{routes}");
     });
-}
-
-/// The processor time that a process has had, in milliseconds.
-fn cpu_ms(pid: u32) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields: Vec<&str> = stat
-        .rsplit(')')
-        .next()
-        .unwrap()
-        .split_whitespace()
-        .collect();
-    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-    ticks * 10
 }

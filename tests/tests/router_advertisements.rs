@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use netns_fixtures::{Host, wait_until};
-use rspawn_tests::{Container, SOON, Start, host, outside, with_netd};
+use rspawn_tests::{Container, SOON, Start, cpu_ms, host, outside, with_netd};
 
 const SLEEP: [&str; 3] = ["-a", "/bin/sleep", "1000"];
 
@@ -232,19 +232,6 @@ print(count)' >/tmp/sent
         assert!(spent < 1500, "{spent} ms of processor time for {sent}");
         assert!(!netd.stderr().contains("ERROR"), "{}", netd.stderr());
     });
-}
-
-/// The processor time that a process has had, in milliseconds.
-fn cpu_ms(pid: u32) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields: Vec<&str> = stat
-        .rsplit(')')
-        .next()
-        .unwrap()
-        .split_whitespace()
-        .collect();
-    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-    ticks * 10
 }
 
 #[test]

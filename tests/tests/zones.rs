@@ -4,27 +4,15 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use netns_fixtures::{Host, wait_until};
-use rspawn_tests::{Container, SOON, Start, host, record, with_netd};
+use rspawn_tests::{
+    Container, SOON, Start, host, host_address, record, start_in_zone as start, with_netd,
+};
 
 const SLEEP: [&str; 3] = ["-a", "/bin/sleep", "1000"];
 
 fn member<'a>(host: &'a Host, zone: &str, name: &str) -> Start<'a> {
     let zone = format!("--network-zone={zone}");
     Start::without_network(host, name, &host.busybox_tree()).args([zone.as_str()])
-}
-
-fn start<'a>(host: &'a Host, zone: &str, name: &str) -> Container<'a> {
-    let container = member(host, zone, name).args(SLEEP).start();
-    let is_named = || record(host, name).is_some_and(|record| record.contains_key("ADDRESS"));
-    assert!(wait_until(SOON, is_named), "{:?}", container.record());
-    container
-}
-
-/// The host's IPv4 address on a link, with the length of its subnet's prefix.
-fn host_address(host: &Host, link: &str) -> String {
-    let script = format!("ip -4 -o address show dev {link}");
-    let shown = host.run(&script);
-    shown.split_whitespace().nth(3).unwrap_or("").to_owned()
 }
 
 fn is_there(host: &Host, link: &str) -> bool {

@@ -48,25 +48,7 @@ pub fn broadcast(socket: &OwnedFd, ifindex: u32, packet: &[u8]) -> io::Result<()
     let mut address = link_address(ifindex)?;
     address.sll_halen = 6;
     address.sll_addr = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0];
-    let size = size_of_val(&address) as socklen_t;
-    // SAFETY: the pointers are to `packet` and to a whole sockaddr_ll, and the sizes are
-    // theirs.
-    let sent = unsafe {
-        libc::sendto(
-            socket.as_raw_fd(),
-            packet.as_ptr().cast(),
-            packet.len(),
-            libc::MSG_NOSIGNAL,
-            ptr::from_ref(&address).cast(),
-            size,
-        )
-    };
-    // Packet sockets send whole packets or none.
-    if sent < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
+    crate::packet_send::send_to(socket, &address, packet)
 }
 
 fn link_address(ifindex: u32) -> io::Result<sockaddr_ll> {

@@ -82,25 +82,7 @@ pub fn watch(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 
 pub fn send(socket: &OwnedFd, ifindex: u32, to: Mac, packet: &[u8]) -> io::Result<()> {
     let address = link_address(ifindex, Some(to))?;
-    let size = size_of_val(&address) as socklen_t;
-    // SAFETY: the pointers are to `packet` and to a whole sockaddr_ll, and the
-    // sizes are theirs.
-    let sent = unsafe {
-        libc::sendto(
-            socket.as_raw_fd(),
-            packet.as_ptr().cast(),
-            packet.len(),
-            libc::MSG_NOSIGNAL,
-            ptr::from_ref(&address).cast(),
-            size,
-        )
-    };
-    // Packet sockets send whole packets or none.
-    if sent < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
+    crate::packet_send::send_to(socket, &address, packet)
 }
 
 /// Reads a packet: its length, and what the kernel says of it.

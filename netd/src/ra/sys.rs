@@ -190,25 +190,7 @@ pub fn send_frame(socket: &OwnedFd, ifindex: u32, to: Mac, packet: &[u8]) -> io:
     let [a, b, c, d, e, f] = to.0;
     address.sll_halen = 6;
     address.sll_addr = [a, b, c, d, e, f, 0, 0];
-    let size = size_of_val(&address) as socklen_t;
-    // SAFETY: the pointers are to `packet` and to a whole sockaddr_ll, and the sizes are
-    // theirs.
-    let sent = unsafe {
-        libc::sendto(
-            socket.as_raw_fd(),
-            packet.as_ptr().cast(),
-            packet.len(),
-            libc::MSG_NOSIGNAL,
-            ptr::from_ref(&address).cast(),
-            size,
-        )
-    };
-    // Packet sockets send whole packets or none.
-    if sent < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
+    crate::packet_send::send_to(socket, &address, packet)
 }
 
 fn in6(address: Ipv6Addr) -> libc::in6_addr {
